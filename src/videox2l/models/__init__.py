@@ -1,0 +1,66 @@
+"""Adapters, one per MLLM family, and the registry that picks one by the checkpoint's model_type."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+
+from videox2l.errors import ModelError, SettingsError
+from videox2l.models.base import MLLM
+from videox2l.models.checkpoint import checkpoint_directory
+from videox2l.models.video_xl.adapter import VideoXL
+
+ADAPTERS: dict[str, type[VideoXL]] = {VideoXL.model_type: VideoXL}
+
+NANO = Path(__file__).parent.parent / "nano"
+"""The bundled demonstration model."""
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def load_model(model: str | Path = "nano", device: str = "auto", dtype: str = "auto") -> MLLM:
+    """Load a checkpoint by hub id, directory, or "nano" for the bundled one.
+
+    device: "auto" (CUDA if there is one), "cpu", "cuda", "cuda:1" ... dtype: "auto" (fp32 on the CPU, on an
+    accelerator the checkpoint's own), "float32", "bfloat16" or "float16".
+    Raises: ModelError for a model that is unknown, incomplete or of an unsupported family; SettingsError for an
+    unknown device or dtype.
+    """
+    directory = NANO if str(model) == "nano" else checkpoint_directory(model)
+    try:
+        config = json.loads((directory / "config.json").read_text())
+    except ValueError as error:
+        raise ModelError(f"{directory / 'config.json'} is not valid JSON ({error}): download it again") from error
+    model_type = config.get("model_type")
+    if model_type not in ADAPTERS:
+        raise ModelError(
+            f"model type {model_type!r} of {model} has no adapter; there are {', '.join(sorted(ADAPTERS))} "
+            "(CONTRIBUTING.md says how to write one)"
+        )
+    place = pick_device(device)
+    return ADAPTERS[model_type].from_directory(directory, place, pick_dtype(dtype, place, config), str(model))
+
+
+def pick_device(device: str) -> torch.device:
+    """The device of a name; "auto" is CUDA where there is one."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        place = torch.device(device)
+        torch.empty(0, device=place)
+    except (RuntimeError, AssertionError) as error:
+        raise SettingsError(f"device {device!r} is not available here: pass cpu or auto") from error
+    return place
+
+
+def pick_dtype(dtype: str, device: torch.device, config: dict) -> torch.dtype:
+    """The dtype of a name; "auto" is fp32 on the CPU and the checkpoint's own elsewhere."""
+    if dtype == "auto":
+        if device.type == "cpu":
+            return torch.float32
+        dtype = str(config.get("dtype") or config.get("torch_dtype") or "float16")
+    if dtype not in DTYPES:
+        raise SettingsError(f"dtype {dtype!r} is unknown: pass auto, {', '.join(DTYPES)}")
+    return DTYPES[dtype]

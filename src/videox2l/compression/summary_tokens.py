@@ -1,0 +1,160 @@
+"""Compression by the model's own visual summary tokens (Video-XL), at several levels, in one pass or in several.
+
+two_pass is Video-X2L as published (arXiv 2506.21184): each level runs the video by itself and reads its own memory.
+single_pass runs the raw tokens once, with the finest level's summaries exactly as that level's own pass; every other
+level's summaries read the same raw tokens and the finest level's memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from torch import Tensor
+
+from videox2l.cache import KVCache
+from videox2l.errors import ModelError, SettingsError
+from videox2l.models.base import MLLM
+from videox2l.models.video_xl.adapter import VideoXL
+from videox2l.models.video_xl.window import Window, summary_ends
+from videox2l.types import KV
+
+
+@dataclass(frozen=True)
+class SummaryTokens:
+    """Settings of the compression by summary tokens.
+
+    levels: compression ratios, finest first; 1 keeps every raw token's KVs.
+    passes: how the levels are produced, see above.
+    edge_ratio: the ratio of a video's first and last chunk at every level: "finest" (the finest level's), a number
+        (published: 2, whatever the levels), or None for no exception.
+    context_tokens: how many tokens of memory a chunk sees; beyond it the oldest summaries leave, the prompt stays.
+        None is the model's trained context. It bounds memory whatever the video's length.
+    Raises: SettingsError for levels that are not increasing positive numbers.
+    """
+
+    levels: tuple[int, ...] = (2, 32)
+    passes: Literal["single_pass", "two_pass"] = "single_pass"
+    edge_ratio: int | Literal["finest"] | None = "finest"
+    context_tokens: int | None = None
+
+    def __post_init__(self) -> None:
+        if not self.levels or any(level < 1 for level in self.levels):
+            raise SettingsError(f"levels {self.levels} are not compression ratios of 1 or more: pass for example 2,32")
+        if any(fine >= coarse for fine, coarse in zip(self.levels, self.levels[1:], strict=False)):
+            raise SettingsError(f"levels {self.levels} are not in increasing order: pass the finest first, as in 2,32")
+        if self.passes not in ("single_pass", "two_pass"):
+            raise SettingsError(f"passes {self.passes!r} is unknown: pass single_pass or two_pass")
+        if isinstance(self.edge_ratio, int) and self.edge_ratio < 1:
+            raise SettingsError(f"edge ratio {self.edge_ratio} is not 1 or more")
+
+    def start(self, model: MLLM, prompt: KV) -> SummaryCompression:
+        """Begin a video whose prompt KVs are given."""
+        if not isinstance(model, VideoXL):
+            raise ModelError(f"{model.name} has no visual summary tokens: it can't be compressed by them")
+        return SummaryCompression(self, model, prompt)
+
+    @property
+    def level_passes(self) -> tuple[tuple[int, ...], ...]:
+        """The levels that each pass over the video produces, the one whose memory it reads first."""
+        return (self.levels,) if self.passes == "single_pass" else tuple((level,) for level in self.levels)
+
+    def ratio(self, level: int, is_edge: bool) -> int:
+        """The ratio a chunk really has at a level."""
+        if not is_edge or self.edge_ratio is None:
+            return level
+        return self.levels[0] if self.edge_ratio == "finest" else self.edge_ratio
+
+
+@dataclass
+class Remainders:
+    """Raw tokens since each level's last summary; a level starts at 0 again when its ratio changes."""
+
+    counts: dict[int, tuple[int, int]] = field(default_factory=dict)
+
+    def ends(self, level: int, ratio: int, raw_tokens: int, layout: Literal["carry", "even"]) -> tuple[int, ...]:
+        """After how many raw tokens the level's next summaries stand; counts the window as done."""
+        last_ratio, carried = self.counts.get(level, (ratio, 0))
+        ends, carried = summary_ends(raw_tokens, ratio, carried if last_ratio == ratio else 0, layout)
+        self.counts[level] = (ratio, carried)
+        return tuple(ends)
+
+
+class SummaryCompression:
+    """One video under compression: the memory of each pass, and how many tokens the decoder has run."""
+
+    def __init__(self, settings: SummaryTokens, model: VideoXL, prompt: KV):
+        self.settings, self.model, self.prompt = settings, model, prompt
+        self.memories: dict[int, list[KV]] = {levels[0]: [] for levels in settings.level_passes}
+        self.caches: dict[int, KVCache] = {}
+        self.evicted: dict[int, int] = dict.fromkeys(self.memories, 0)
+        self.remainders = Remainders()
+        self.context_tokens = settings.context_tokens or model.max_positions
+        for level in self.memories:
+            self.caches[level] = model.new_cache(len(prompt))
+            self.caches[level].append(prompt)
+
+    def compress(self, tokens: Tensor, is_edge: bool) -> dict[int, KV]:
+        """Run the next chunk's visual tokens (n, hidden); its KVs at every level.
+
+        is_edge: whether it is the video's first or last chunk.
+        """
+        kvs: dict[int, KV] = {}
+        for levels, window in self._windows(tokens.shape[0], is_edge):
+            memory = levels[0]
+            compressed = self.model.compress(tokens, window, self.caches[memory])
+            for level in levels:
+                kv = compressed[self.settings.ratio(level, is_edge)]
+                kvs[level] = KV(kv.keys, kv.values, kv.positions + self.evicted[memory])
+        self._remember(kvs)
+        return kvs
+
+    def restore(self, kvs: Mapping[int, KV], raw_tokens: int, is_edge: bool) -> None:
+        """Take a chunk that was compressed before as done, as if it had just been run."""
+        for _ in self._windows(raw_tokens, is_edge):
+            pass
+        self._remember(kvs)
+
+    def _windows(self, raw_tokens: int, is_edge: bool) -> list[tuple[tuple[int, ...], Window]]:
+        """Every pass's levels and the window it runs."""
+        layout = self.model.config.beacon_layout
+        windows = []
+        for levels in self.settings.level_passes:
+            ends: dict[int, tuple[int, ...]] = {}
+            for level in levels:
+                ratio = self.settings.ratio(level, is_edge)
+                level_ends = self.remainders.ends(level, ratio, raw_tokens, layout)
+                ends.setdefault(ratio, level_ends)
+            (main_ratio, main_ends), *extra = ends.items()
+            windows.append((levels, Window(raw_tokens, main_ratio, main_ends, dict(extra))))
+        return windows
+
+    def _remember(self, kvs: Mapping[int, KV]) -> None:
+        for level, memory in self.memories.items():
+            kv, cache = kvs[level].to(self.model.device), self.caches[level]
+            memory.append(kv)
+            if cache.length + len(kv) <= self.context_tokens:
+                cache.append(kv)
+                continue
+            while len(memory) > 1 and len(self.prompt) + sum(map(len, memory)) > self.context_tokens:
+                self.evicted[level] += len(memory.pop(0))
+            cache.clear()
+            for part in (self.prompt, *memory):
+                cache.append(part)
+
+
+def decoder_tokens(settings: SummaryTokens, model: VideoXL, chunk_tokens: list[int]) -> int:
+    """Tokens the decoder runs for a video whose chunks have so many visual tokens, prompt left out."""
+    remainders, total = Remainders(), 0
+    for index, raw_tokens in enumerate(chunk_tokens):
+        is_edge = index in (0, len(chunk_tokens) - 1)
+        for levels in settings.level_passes:
+            total += raw_tokens
+            seen: set[int] = set()
+            for level in levels:
+                ratio = settings.ratio(level, is_edge)
+                ends = remainders.ends(level, ratio, raw_tokens, model.config.beacon_layout)
+                total += len(ends) if ratio not in seen else 0
+                seen.add(ratio)
+    return total

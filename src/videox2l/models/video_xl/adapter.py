@@ -1,0 +1,183 @@
+"""Video-XL as an MLLM of the engine: official checkpoints, and nano, which is one more of them."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import AutoTokenizer
+
+from videox2l.cache import KVCache, KVShape
+from videox2l.errors import ModelError
+from videox2l.models.base import MLLM, Turn
+from videox2l.models.checkpoint import checkpoint_fingerprint, load_weights
+from videox2l.models.video_xl.config import VideoXLConfig
+from videox2l.models.video_xl.decoder import Decoder
+from videox2l.models.video_xl.vision import VisualEncoder, build_tower, image_processor, vision_config
+from videox2l.models.video_xl.window import Window
+from videox2l.rope import Rope
+from videox2l.types import KV, Frames
+
+
+class VideoXL(MLLM):
+    """A Video-XL checkpoint (arXiv 2409.14485): CLIP tower, projector, Qwen2 with visual summary tokens."""
+
+    model_type = "llava_qwen"
+
+    def __init__(self, config: VideoXLConfig, directory: Path):
+        super().__init__()
+        self.config = config
+        tower = build_tower(vision_config(directory, config), config)
+        self.model = Decoder(config)
+        self.model.vision_tower = tower
+        self.model.mm_projector = nn.Sequential(
+            nn.Linear(config.mm_hidden_size, config.hidden_size),
+            nn.GELU(),
+            nn.Linear(config.hidden_size, config.hidden_size),
+        )
+        if not config.tie_word_embeddings:
+            self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.kv_shape = KVShape(config.num_hidden_layers, config.num_key_value_heads, config.head_dim)
+        self.max_positions = config.max_position_embeddings
+
+    @classmethod
+    def from_directory(cls, directory: Path, device: torch.device, dtype: torch.dtype, name: str) -> VideoXL:
+        """Load a checkpoint directory.
+
+        Raises: ModelError if it is incomplete, damaged, or asks for what this adapter does not build.
+        """
+        config = VideoXLConfig.from_directory(directory)
+        with torch.device("meta"):
+            model = cls(config, directory)
+        load_weights(model, directory, device, dtype)
+        tower = model.model.vision_tower
+        restore_buffers(model, device)
+        image_size = vision_config(directory, config).get("image_size", 336)
+        model.encoder = VisualEncoder(
+            tower, model.model.mm_projector, image_processor(directory, image_size), config.mm_spatial_pool_stride
+        )
+        model.rope = Rope(config.head_dim, config.rope_theta, device)
+        try:
+            model.tokenizer = AutoTokenizer.from_pretrained(directory)
+        except (OSError, ValueError) as error:
+            raise ModelError(f"{directory} has no tokenizer that loads: add tokenizer.json") from error
+        model.name, model.fingerprint = name, checkpoint_fingerprint(directory)
+        model.eos_ids = end_ids(directory, config)
+        return model.eval().requires_grad_(False)
+
+    def visual_tokens(self, frames: Frames) -> Tensor:
+        """One chunk's visual tokens, (frames * tokens per frame, hidden)."""
+        tokens = self.encoder(frames.pixels)  # (T, tokens per frame, hidden)
+        if self.config.mm_token_norm == "rms":
+            tokens = F.rms_norm(tokens, tokens.shape[-1:], eps=self.config.rms_norm_eps)
+        if self.config.frame_time_first_token_id is not None:
+            step = (frames.timestamps_s / self.config.frame_time_step_s + 1e-3).floor().long()
+            ids = self.config.frame_time_first_token_id + step.clamp(0, self.config.frame_time_tokens - 1)
+            tokens = tokens + self.embed(ids)[:, None]
+        return tokens.flatten(0, 1)
+
+    def summary_inputs(self, raw: Tensor, ends: tuple[int, ...], ratio: int) -> Tensor:
+        """Embeddings of the summary tokens that stand after `ends` raw tokens of a window, (len(ends), hidden)."""
+        ratios = self.config.beacon_embed_ratios
+        row = 0
+        if ratios:
+            row = min(range(len(ratios)), key=lambda index: abs(math.log(ratios[index] / ratio)))
+        embedding = self.model.beacon_embed_tokens.weight[row].expand(len(ends), -1)
+        if self.config.beacon_embed_mean and ends:
+            spans = zip((0, *ends[:-1]), ends, strict=True)
+            embedding = embedding + torch.stack([raw[start:end].mean(dim=0) for start, end in spans])
+        return embedding
+
+    def compress(self, raw: Tensor, window: Window, memory: KVCache) -> dict[int, KV]:
+        """Run one window behind the memory; the KVs of each of its ratios, positions as in the main stream."""
+        main = raw.new_empty(window.main_tokens, raw.shape[1])
+        main[window.raw_offsets.to(raw.device)] = raw
+        main[window.summary_offsets.to(raw.device)] = self.summary_inputs(raw, window.ends, window.ratio)
+        extra = [self.summary_inputs(raw, ends, ratio) for ratio, ends in window.extra.items()]
+        keys, values = self.model.compress(torch.cat([main, *extra]), window, memory)
+        main_kept = window.kept_offsets.shape[0]
+        sizes = [main_kept, *(len(ends) for ends in window.extra.values())]
+        positions = torch.cat([window.positions[window.kept_offsets], window.positions[window.main_tokens :]])
+        parts = zip(keys.split(sizes, 2), values.split(sizes, 2), positions.split(sizes), strict=True)
+        return {
+            ratio: KV(key, value, memory.next_position + position)
+            for ratio, (key, value, position) in zip((window.ratio, *window.extra), parts, strict=True)
+        }
+
+    def prompt_ids(self) -> Tensor:
+        """Token ids of the system prompt and the user turn's opening."""
+        return self._ids(self.config.prompt_before_video)
+
+    def question_ids(self, question: str, history: tuple[Turn, ...] = ()) -> Tensor:
+        """Token ids from the newline after the video to the assistant turn's opening."""
+        text = ""
+        answer = None
+        for turn in (*history, Turn(question, "")):
+            template = self.config.prompt_after_video if answer is None else self.config.prompt_next_turn
+            text += template.replace("{answer}", answer or "").replace("{question}", turn.question)
+            answer = turn.answer
+        return self._ids(text)
+
+    def unknown_words(self, text: str) -> tuple[str, ...]:
+        """Words that become the unknown token, in the order they stand."""
+        unknown = self.tokenizer.unk_token_id
+        if unknown is None:
+            return ()
+        encoded = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        spans = zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
+        return tuple(dict.fromkeys(text[start:end] for token, (start, end) in spans if token == unknown))
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """Text token embeddings, (n, hidden)."""
+        return self.model.embed_tokens(ids.to(self.device))
+
+    def rotate(self, states: Tensor, positions: Tensor) -> Tensor:
+        """Rotate (..., n, d_h) states to positions (n,)."""
+        return self.rope(states, positions)
+
+    def run(
+        self,
+        embeddings: Tensor,
+        cache: KVCache,
+        *,
+        positions: Tensor | None = None,
+        mask: Tensor | None = None,
+        queries: list[Tensor] | None = None,
+    ) -> Tensor:
+        """Run embeddings behind the cache by the ordinary projections."""
+        return self.model(embeddings, cache, positions, mask, queries=queries)
+
+    def logits(self, states: Tensor) -> Tensor:
+        """fp32 logits (n, vocabulary)."""
+        head = self.model.embed_tokens if self.config.tie_word_embeddings else self.lm_head
+        return F.linear(states, head.weight).float()
+
+    def prompt_kv(self) -> KV:
+        """Un-rotated KVs of the prompt before the video, at positions 0, 1, ..."""
+        embeddings = self.embed(self.prompt_ids())
+        tokens = embeddings.shape[0]
+        every_token = Window(raw_tokens=tokens, ratio=1, ends=(), extra={})
+        return self.compress(embeddings, every_token, self.new_cache(tokens))[1]
+
+    def _ids(self, text: str) -> Tensor:
+        return self.tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"][0].long()
+
+
+def restore_buffers(model: nn.Module, device: torch.device) -> None:
+    """Make anew the buffers that no checkpoint holds (CLIP's position ids), left on the meta device."""
+    for module in model.modules():
+        for name, buffer in module.named_buffers(recurse=False):
+            if buffer.is_meta:
+                setattr(module, name, torch.arange(buffer.shape[-1], device=device).expand(buffer.shape))
+
+
+def end_ids(directory: Path, config: VideoXLConfig) -> tuple[int, ...]:
+    """The ids that end an answer: those of generation_config.json if there is one, else the configuration's."""
+    file = directory / "generation_config.json"
+    ids = json.loads(file.read_text()).get("eos_token_id") if file.is_file() else None
+    ids = config.eos_token_id if ids is None else ids
+    return tuple(ids) if isinstance(ids, list) else () if ids is None else (ids,)
