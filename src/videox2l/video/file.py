@@ -1,0 +1,88 @@
+"""Video files: frame-exact sampling with one seek for each group of frames behind a keyframe."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import av
+import numpy as np
+import torch
+from av.video.frame import VideoFrame
+from torch import Tensor
+
+from ..errors import VideoError
+from .container import opened
+from .decoder import Decoder
+from .fingerprint import blocks, fingerprint
+from .packets import index_packets
+from .sampling import Sampling
+from .video import Video
+
+
+class VideoFile(Video):
+    """A video file in any container and codec libav reads, by path or as an open binary file.
+
+    Times are presentation times relative to the first frame. Frames that don't decode are left out and noted.
+
+    Raises VideoError if the source is missing, no video, or has no frame.
+    """
+
+    def __init__(self, source: Path | BinaryIO, sampling: Sampling) -> None:
+        name = Path(str(getattr(source, "name", "video"))).name
+        with opened(source, name) as (container, stream):
+            fps = float(stream.average_rate or stream.guessed_rate or 25)
+            declared_s = float((stream.duration or 0) * (stream.time_base or 0))
+            declared_frames = stream.frames
+            self._size = (stream.codec_context.width, stream.codec_context.height)
+            self._index = index_packets(container, stream, fps)
+        if not len(self._index.shown):
+            raise VideoError(f"{name} holds no video frame: it is empty or cut off, get the complete file")
+        super().__init__(name, self._index.times_s, self._index.duration_s, fps, sampling)
+        self._source = source
+        self._fingerprint: str | None = None
+        if len(self._index.ticks) < declared_frames and self.duration_s < declared_s - 0.5:
+            self._known_notes.append(
+                f"file is truncated: it holds {self.duration_s:.1f} s of {declared_s:.1f} s, using these"
+            )
+
+    def fingerprint(self) -> str:
+        """Hex digest of the file's bytes."""
+        if self._fingerprint is None:
+            self._fingerprint = fingerprint(blocks(self._source))
+        return self._fingerprint
+
+    def _read(self, picks: np.ndarray) -> Iterator[tuple[int, Tensor]]:
+        with opened(self._source, self.name) as (container, stream):
+            decoder = Decoder(container, stream, self._index)
+            for run in self._index.runs(picks):
+                for frame, picture in decoder.decode(run):
+                    if (picture.width, picture.height) != self._size:
+                        self._resized.add(frame)
+                    yield frame, self._pixels(picture)
+
+    def _pixels(self, picture: VideoFrame) -> Tensor:
+        width, height = self._size
+        try:
+            rgb = picture.to_ndarray(format="rgb24", width=width, height=height)
+        except (av.FFmpegError, ValueError) as error:
+            raise VideoError(
+                f"{self.name}: its pixel format {picture.format.name} can't be converted to RGB ({error}), "
+                "re-encode it to H.264"
+            ) from None
+        return torch.from_numpy(_upright(rgb, picture))
+
+
+def _upright(rgb: np.ndarray, picture: VideoFrame) -> np.ndarray:
+    """Apply the display matrix: x' = a x + c y, y' = b x + d y, here always quarter turns and mirrors."""
+    side_data = picture.side_data.get("DISPLAYMATRIX")
+    if side_data is None:
+        return rgb
+    a, b, _, c, d = np.frombuffer(bytes(side_data), dtype=np.int32)[:5]
+    if abs(a) >= abs(b):
+        flip_x, flip_y = a < 0, d < 0
+    else:
+        rgb = rgb.transpose(1, 0, 2)  # (H, W, 3) -> (W, H, 3)
+        flip_x, flip_y = c < 0, b < 0
+    return np.ascontiguousarray(rgb[:: -1 if flip_y else 1, :: -1 if flip_x else 1])

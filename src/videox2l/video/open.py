@@ -1,0 +1,34 @@
+"""The front door: any source of frames becomes a `Video`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import BinaryIO
+
+from .array import FrameArray, VideoArray
+from .file import VideoFile
+from .folder import ImageFolder, VideoFolder
+from .sampling import Sampling
+from .video import Video
+
+Source = str | Path | BinaryIO | ImageFolder | FrameArray
+EVERY_SECOND = Sampling()
+
+
+def open_video(source: Source, sampling: Sampling = EVERY_SECOND) -> Video:
+    """Open a video and plan which of its frames are looked at; nothing is decoded yet.
+
+    source: the path of a video file or of a folder of images (taken as 1 frame a second; `ImageFolder` to say
+        otherwise), a binary file open for reading, or frames in memory as a `FrameArray`.
+    sampling: which frames; by default one a second.
+
+    Raises VideoError if the source can't be read as a video or the sampled range lies outside it.
+    """
+    if isinstance(source, FrameArray):
+        return VideoArray(source, sampling)
+    if isinstance(source, ImageFolder):
+        return VideoFolder(source, sampling)
+    if isinstance(source, str | Path):
+        path = Path(source)
+        return VideoFolder(ImageFolder(path), sampling) if path.is_dir() else VideoFile(path, sampling)
+    return VideoFile(source, sampling)

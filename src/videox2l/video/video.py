@@ -1,0 +1,130 @@
+"""What every source of frames has in common: a plan of sampled frames, read in chunks."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import SettingsError, VideoError
+from ..types import Frames
+from .sampling import Sampling, plan
+
+
+class Video(ABC):
+    """A video opened for reading: what is known of it, and its sampled frames as a stream of chunks.
+
+    name: for display.
+    source_fps: the source's average frame rate.
+    duration_s: from the first frame's start to the last frame's end.
+    planned_frames: how many sampled frames will come; a damaged file may give fewer.
+    position: planned frames passed when the last chunk came: the `skip` that goes on after it. It equals the
+        number of frames received unless some did not decode.
+    """
+
+    def __init__(
+        self, name: str, times_s: np.ndarray, duration_s: float, source_fps: float, sampling: Sampling
+    ) -> None:
+        self.name = name
+        self.source_fps = source_fps
+        self.duration_s = duration_s
+        self.position = 0
+        self._times_s = times_s
+        try:
+            plan_ = plan(sampling, times_s, duration_s)
+        except VideoError as error:
+            raise VideoError(f"{name}: {error}") from None
+        self._picks = plan_.picks
+        self._known_notes = list(plan_.notes)
+        self._missing: set[int] = set()  # planned frames that did not decode, as far as read
+        self._resized: set[int] = set()  # frames that came in another size than the first
+
+    @property
+    def planned_frames(self) -> int:
+        """How many sampled frames will come; a damaged file may give fewer."""
+        return len(self._picks)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know; damage to a file is only known once its frames were read."""
+        return (*self._known_notes, *self._damage())
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """Hex digest of the content; independent of path and sampling."""
+
+    @abstractmethod
+    def _read(self, picks: np.ndarray) -> Iterator[tuple[int, Tensor]]:
+        """Yield (frame index, uint8 pixels (H, W, 3)) for the ascending picks that decode."""
+
+    def chunks(self, size: int, skip: int = 0) -> Iterator[Frames]:
+        """Read the sampled frames, about one chunk in memory at a time.
+
+        size: frames in a chunk; the last may have fewer.
+        skip: start after so many planned frames; see `position` for resuming.
+
+        Raises SettingsError if size or skip is out of its domain; VideoError, while reading, if no frame
+        decodes.
+        """
+        if size < 1:
+            raise SettingsError(f"size={size} is not a chunk size: give a number of frames from 1 up")
+        if skip < 0:
+            raise SettingsError(f"skip={skip} is not a number of frames to skip: give 0 or more")
+        return self._chunks(size, skip)
+
+    def _chunks(self, size: int, skip: int) -> Iterator[Frames]:
+        planned = enumerate(self._picks.tolist()[skip:], start=skip)
+        chunk: Tensor | None = None
+        times_s: list[float] = []
+        self.position = skip
+        for frame, pixels in self._read(self._picks[skip:]):
+            for place, pick in planned:
+                if pick == frame:
+                    break
+                self._missing.add(place)
+            if chunk is None:
+                rows = min(size, self.planned_frames - place)
+                chunk = torch.empty((rows, 3, *pixels.shape[:2]), dtype=torch.uint8)
+            chunk[len(times_s)] = pixels.permute(2, 0, 1)  # (H, W, 3) -> (3, H, W)
+            times_s.append(float(self._times_s[frame]))
+            self._missing.discard(place)
+            if len(times_s) == size:
+                ready = Frames(chunk, torch.tensor(times_s, dtype=torch.float64))
+                chunk, times_s = None, []
+                self.position = place + 1
+                yield ready
+                del ready
+        self._missing.update(place for place, _ in planned)
+        if self.planned_frames and len(self._missing) == self.planned_frames:
+            raise VideoError(
+                f"{self.name}: none of its {self.planned_frames} sampled frames decodes, "
+                "the file is damaged: re-encode it or get it again"
+            )
+        if chunk is not None:
+            self.position = self.planned_frames
+            yield Frames(chunk[: len(times_s)], torch.tensor(times_s, dtype=torch.float64))
+
+    def _damage(self) -> list[str]:
+        notes = []
+        if self._resized:
+            notes.append(f"{len(self._resized)} frames have another size than the first: resized to its size")
+        tail = self.planned_frames  # the frames from here on are missing to the last
+        while tail - 1 in self._missing:
+            tail -= 1
+        inside = sorted(place for place in self._missing if place < tail)
+        if inside:
+            first_s = self._times_s[self._picks[inside[0]]]
+            notes.append(
+                f"{len(inside)} of {self.planned_frames} sampled frames did not decode, the first at "
+                f"{first_s:.1f} s: left out"
+            )
+        if tail < self.planned_frames:
+            until_s = self._times_s[self._picks[tail]]
+            notes.append(
+                f"file is damaged or truncated: decoded up to {until_s:.1f} s of {self.duration_s:.1f} s, "
+                f"{tail - len(inside)} of {self.planned_frames} sampled frames"
+            )
+        return notes
