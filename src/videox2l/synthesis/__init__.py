@@ -1,0 +1,1 @@
+"""Procedural needle videos and the questions asked about them."""

@@ -1,0 +1,318 @@
+"""Questions about needle videos in plain English, with answers, options and the moments they hang on."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from videox2l.synthesis.backgrounds import LIGHTS, PLACES
+from videox2l.synthesis.world import COLOURS, CORNERS, KINDS, SHAPES, Event, VideoScript
+
+Task = Literal["attribute", "where", "when", "at", "exist", "order", "count", "global"]
+TASKS: tuple[Task, ...] = ("attribute", "where", "when", "at", "exist", "order", "count", "global")
+
+LAST_TIME_S = 20 * 60
+"""Times from this second on are not asked about: m:ss words end before."""
+LARGEST_COUNT = 20
+
+PHRASINGS: dict[str, tuple[str, ...]] = {
+    "attribute": (
+        "What digit is on the {needle}?",
+        "Which number is printed on the {needle}?",
+        "What number does the {needle} show?",
+        "Read the digit on the {needle}.",
+        "The {needle} carries which digit?",
+    ),
+    "where": (
+        "Where does the {needle} appear?",
+        "In which corner is the {needle}?",
+        "Where in the frame is the {needle} shown?",
+        "Which corner of the video shows the {needle}?",
+        "Where is the {needle}?",
+    ),
+    "when": (
+        "When does the {needle} appear?",
+        "At what time is the {needle} first seen?",
+        "At which moment does the {needle} show up?",
+        "When is the {needle} in the video?",
+        "What time does the {needle} first appear?",
+    ),
+    "at": (
+        "What is in the {corner} corner at {time}?",
+        "Which shape is shown in the {corner} at {time}?",
+        "At {time}, what appears in the {corner} corner?",
+        "What can be seen in the {corner} of the frame at {time}?",
+    ),
+    "exist": (
+        "Does a {needle} appear in the video?",
+        "Is there a {needle}?",
+        "Does the video show a {needle}?",
+        "Can a {needle} be seen?",
+        "Was there any {needle} in the video?",
+    ),
+    "order": (
+        "Which appears first, the {needle} or the {other}?",
+        "What comes first: the {needle} or the {other}?",
+        "Which is seen earlier, the {needle} or the {other}?",
+    ),
+    "count": (
+        "How many {group} appear in the video?",
+        "How many {group} are there?",
+        "Count the {group}.",
+        "What is the number of {group} in the video?",
+    ),
+    "place": (
+        "Where was the video filmed?",
+        "What place does the video show?",
+        "Which place is in the background?",
+        "What kind of scene is it?",
+    ),
+    "light": (
+        "Is it day or night?",
+        "Was the video filmed by day or by night?",
+        "What time of day does the video show?",
+    ),
+    # Terse forms with long answers: many facts a question, for training alone.
+    "describe": ("{needle}?",),
+    "look": ("{corner} {time}?",),
+}
+
+_PLURALS = {shape: "crosses" if shape == "cross" else f"{shape}s" for shape in SHAPES}
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question with its truth.
+
+    options: what a multiple-choice form offers, in an order drawn by chance, the answer among them; up to four.
+    needle_times_s: when the needles it hangs on first appear; empty where no moment matters (global, absent needles).
+    """
+
+    task: str
+    text: str
+    answer: str
+    options: tuple[str, ...]
+    needle_times_s: tuple[float, ...]
+
+
+def clock(time_s: float) -> str:
+    """Seconds as m:ss, cut to whole seconds: "0:42"."""
+    seconds = int(time_s + 1e-3)
+    return f"{seconds // 60}:{seconds % 60:02d}"
+
+
+def questions_for(
+    script: VideoScript, rng: random.Random, *, per_task: int = 1, tasks: Sequence[str] = TASKS
+) -> list[Question]:
+    """Draw per_task questions of every task, fewer where the video holds less to ask about.
+
+    One task asks about different needles as long as there are some; exist is answered yes and no equally often, where
+    a needle asked about in vain has a colour and a shape that the video shows, only never together.
+    """
+    drawn: list[Question] = []
+    for task in tasks:
+        subjects: set[tuple[str, tuple[float, ...]]] = set()
+        mine: list[Question] = []
+        for attempt in range(4 * per_task):
+            question = ASK[task](script, rng)
+            if question is None:
+                break
+            subject = (question.answer, question.needle_times_s)
+            # Repeats are let in late: where a video holds fewer needles than asked for, and where few answers exist.
+            if subject not in subjects or task in ("global", "exist") or attempt >= 3 * per_task:
+                subjects.add(subject)
+                mine.append(question)
+            if len(mine) == per_task:
+                break
+        drawn += mine
+    return drawn
+
+
+def _phrase(task: str, rng: random.Random, **words: str) -> str:
+    text = rng.choice(PHRASINGS[task]).format(**words)
+    return text[0].upper() + text[1:]
+
+
+def _options(rng: random.Random, answer: str, others: Sequence[str]) -> tuple[str, ...]:
+    distractors = sorted(set(others) - {answer})
+    options = [answer, *rng.sample(distractors, min(3, len(distractors)))]
+    rng.shuffle(options)
+    return tuple(options)
+
+
+def _needle(script: VideoScript, rng: random.Random) -> Event | None:
+    candidates = [event for event in script.unique_events if event.start_s < LAST_TIME_S]
+    return rng.choice(candidates) if candidates else None
+
+
+def _attribute(script: VideoScript, rng: random.Random) -> Question | None:
+    if (event := _needle(script, rng)) is None:
+        return None
+    options = _options(rng, str(event.digit), [str(digit) for digit in range(10)])
+    return Question(
+        "attribute", _phrase("attribute", rng, needle=event.name), str(event.digit), options, (event.start_s,)
+    )
+
+
+def _where(script: VideoScript, rng: random.Random) -> Question | None:
+    if (event := _needle(script, rng)) is None:
+        return None
+    options = _options(rng, event.corner, CORNERS)
+    return Question(
+        "where", _phrase("where", rng, needle=event.name), event.corner, options, (event.start_s,)
+    )
+
+
+def _when(script: VideoScript, rng: random.Random) -> Question | None:
+    if (event := _needle(script, rng)) is None:
+        return None
+    answer = clock(event.start_s)
+    others = {clock(other.start_s) for other in script.events if other.start_s < LAST_TIME_S}
+    first, last = (
+        int(script.events[0].start_s),
+        int(max(script.events[-1].start_s, script.events[0].start_s + 20)),
+    )
+    while len(others | {answer}) < 4:
+        others.add(clock(rng.randint(first, last)))
+    options = _options(rng, answer, sorted(others))
+    return Question("when", _phrase("when", rng, needle=event.name), answer, options, (event.start_s,))
+
+
+def _at(script: VideoScript, rng: random.Random) -> Question | None:
+    moment = _moment(script, rng)
+    if moment is None:
+        return None
+    event, time_s = moment
+    options = _options(rng, event.name, [" ".join(kind) for kind in KINDS])
+    text = _phrase("at", rng, corner=event.corner, time=clock(time_s))
+    return Question("at", text, event.name, options, (time_s,))
+
+
+def _moment(script: VideoScript, rng: random.Random) -> tuple[Event, float] | None:
+    """An event, and a second at which it is visible."""
+    candidates = [event for event in script.events if event.start_s + event.duration_s <= LAST_TIME_S]
+    if not candidates:
+        return None
+    event = rng.choice(candidates)
+    return event, event.start_s + rng.randrange(max(1, int(event.duration_s)))
+
+
+def _exist(script: VideoScript, rng: random.Random) -> Question | None:
+    shown = {event.kind for event in script.events}
+    times: tuple[float, ...] = ()
+    if rng.random() < 0.5:
+        event = _needle(script, rng)
+        if event is None:
+            return None
+        name, answer, times = event.name, "yes", (event.start_s,)
+    else:
+        colours, shapes = {colour for colour, _ in shown}, {shape for _, shape in shown}
+        absent = [kind for kind in KINDS if kind not in shown and kind[0] in colours and kind[1] in shapes]
+        absent = absent or [kind for kind in KINDS if kind not in shown]
+        if not absent:
+            return None
+        name, answer = " ".join(rng.choice(absent)), "no"
+    return Question(
+        "exist", _phrase("exist", rng, needle=name), answer, _options(rng, answer, ["yes", "no"]), times
+    )
+
+
+def _order(script: VideoScript, rng: random.Random) -> Question | None:
+    candidates = script.unique_events
+    for _ in range(8):
+        if len(candidates) < 2:
+            return None
+        one, two = rng.sample(candidates, 2)
+        if one.start_s != two.start_s:
+            first = min(one, two, key=lambda event: event.start_s)
+            text = _phrase("order", rng, needle=one.name, other=two.name)
+            options = _options(rng, first.name, [one.name, two.name])
+            return Question("order", text, first.name, options, (one.start_s, two.start_s))
+    return None
+
+
+def _count(script: VideoScript, rng: random.Random) -> Question | None:
+    if not script.events:
+        return None
+    if rng.random() < 0.5:
+        colour = rng.choice(script.events).colour
+        counted, group = [event for event in script.events if event.colour == colour], f"{colour} shapes"
+    else:
+        shape = rng.choice(SHAPES)
+        counted, group = [event for event in script.events if event.shape == shape], _PLURALS[shape]
+    if len(counted) > LARGEST_COUNT:
+        return None
+    near = [str(n) for n in range(max(0, len(counted) - 3), len(counted) + 4)]
+    times = tuple(event.start_s for event in counted)
+    options = _options(rng, str(len(counted)), near)
+    return Question("count", _phrase("count", rng, group=group), str(len(counted)), options, times)
+
+
+def _global(script: VideoScript, rng: random.Random) -> Question | None:
+    if script.place is None or script.light is None:
+        return None
+    if rng.random() < 0.5:
+        return Question(
+            "global", _phrase("place", rng), script.place, _options(rng, script.place, PLACES), ()
+        )
+    return Question("global", _phrase("light", rng), script.light, _options(rng, script.light, LIGHTS), ())
+
+
+def _describe(script: VideoScript, rng: random.Random) -> Question | None:
+    if (event := _needle(script, rng)) is None:
+        return None
+    answer = f"{event.digit} {event.corner} {clock(event.start_s)}"
+    return Question("describe", _phrase("describe", rng, needle=event.name), answer, (), (event.start_s,))
+
+
+def _look(script: VideoScript, rng: random.Random) -> Question | None:
+    if (moment := _moment(script, rng)) is None:
+        return None
+    event, time_s = moment
+    text = _phrase("look", rng, corner=event.corner, time=clock(time_s))
+    return Question("look", text, f"{event.name} {event.digit}", (), (time_s,))
+
+
+ASK: dict[str, Callable[[VideoScript, random.Random], Question | None]] = {
+    "attribute": _attribute,
+    "where": _where,
+    "when": _when,
+    "at": _at,
+    "exist": _exist,
+    "order": _order,
+    "count": _count,
+    "global": _global,
+    "describe": _describe,
+    "look": _look,
+}
+"""By task: draw one question about a script, None where there is nothing to ask. Also "describe" and "look"."""
+
+WORD_PATTERN = r"<[a-z/]+>|\d+:\d\d|[a-z]+|\d+|[^\sa-z\d]"
+"""What one token is, after lower-casing: a marker, a time, a word, a number or a punctuation mark."""
+
+
+def vocabulary() -> list[str]:
+    """Every word that a question or an answer can hold, in a fixed order: words first, then numbers, then times."""
+    words = [
+        *COLOURS,
+        *SHAPES,
+        *_PLURALS.values(),
+        "top",
+        "bottom",
+        "left",
+        "right",
+        *PLACES,
+        *LIGHTS,
+        "yes",
+        "no",
+    ]
+    for phrasings in PHRASINGS.values():
+        for phrasing in phrasings:
+            words += re.findall(WORD_PATTERN, re.sub(r"\{\w+\}", " ", phrasing.lower()))
+    words += ["shapes", "an", "what", "it", "was", "did", "has", "its", "on", "with", ",", ".", "!", "?", ":"]
+    numbers = [str(number) for number in range(LARGEST_COUNT + 1)]
+    times = [clock(second) for second in range(LAST_TIME_S)]
+    return list(dict.fromkeys(words + numbers + times))
