@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,22 +48,20 @@ def _head(source: Path | BinaryIO, name: str) -> bytes:
         except OSError as error:
             raise VideoError(f"{source} can't be read ({error.strerror}): check its permissions") from None
     else:
+        if isinstance(source, io.TextIOBase):
+            raise VideoError(f"{name} is open in text mode: open it with mode 'rb'")
         if not source.seekable():
             raise VideoError(f"{name} can't be rewound, it is a pipe or socket: save it to a file first")
         source.seek(0)
         head = source.read(8)
         source.seek(0)
-        if isinstance(head, str):
-            raise VideoError(f"{name} is open in text mode: open it with mode 'rb'")
     if not head:
         raise VideoError(f"{name} is an empty file: give a video file")
     return head
 
 
 def _video_stream(container: InputContainer, name: str) -> VideoStream:
-    moving = [
-        stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic
-    ]
+    moving = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
     if container.format.name == "tty":  # libav plays plain text as a film of a terminal
         raise VideoError(f"{name} is a text file, not a video: give a video file")
     if not moving:

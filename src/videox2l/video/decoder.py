@@ -20,6 +20,7 @@ class Decoder:
     def __init__(self, container: InputContainer, stream: VideoStream, index: PacketIndex) -> None:
         self._container, self._stream, self._index = container, stream, index
         self._packets = demux(container, stream)
+        self._failed = False  # whether a packet of the run did not decode
         self._drained = False
         self._next = 0  # decode-order place of the packet that comes next
         self._place = {tick: place for place, tick in enumerate(index.ticks.tolist())}
@@ -40,9 +41,16 @@ class Decoder:
 
     def _wanted(self, run: Run) -> Iterator[tuple[int, VideoFrame]]:
         wanted = set(run.frames)
+        self._failed = False
+        last, damaged = -1, False
         for count, picture in enumerate(self._pictures(run)):
             frame = self._frame.get(picture.pts if self._index.timed else count)
-            if frame in wanted:
+            if frame is None:
+                continue
+            # what follows lost frames is predicted from something else, up to the next keyframe
+            damaged = not picture.key_frame and (damaged or (self._failed and frame > last + 1))
+            last = frame
+            if frame in wanted and not damaged and not picture.is_corrupt:
                 yield frame, picture
 
     def _pictures(self, run: Run) -> Iterator[VideoFrame]:
@@ -55,7 +63,8 @@ class Decoder:
         try:
             return self._stream.decode(packet)
         except av.FFmpegError:
-            return []  # missing frames are noticed, and noted, by whoever wants them
+            self._failed = True
+            return []
 
     def _packets_of(self, run: Run) -> Iterator[Packet]:
         if run.first != self._next or self._drained:

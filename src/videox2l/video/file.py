@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import av
 import numpy as np
 import torch
+from av.buffer import Buffer
 from av.video.frame import VideoFrame
 from torch import Tensor
 
@@ -32,14 +33,16 @@ class VideoFile(Video):
     def __init__(self, source: Path | BinaryIO, sampling: Sampling) -> None:
         name = Path(str(getattr(source, "name", "video"))).name
         with opened(source, name) as (container, stream):
-            fps = float(stream.average_rate or stream.guessed_rate or 25)
+            average_rate = stream.average_rate
             declared_s = float((stream.duration or 0) * (stream.time_base or 0))
             declared_frames = stream.frames
             self._size = (stream.codec_context.width, stream.codec_context.height)
-            self._index = index_packets(container, stream, fps)
+            self._index = index_packets(container, stream)
         if not len(self._index.shown):
             raise VideoError(f"{name} holds no video frame: it is empty or cut off, get the complete file")
-        super().__init__(name, self._index.times_s, self._index.duration_s, fps, sampling)
+        frames, duration_s = len(self._index.shown), self._index.duration_s
+        fps = float(average_rate) if average_rate and self._index.timed else frames / duration_s
+        super().__init__(name, self._index.times_s, duration_s, fps, sampling)
         self._source = source
         self._fingerprint: str | None = None
         if len(self._index.ticks) < declared_frames and self.duration_s < declared_s - 0.5:
@@ -79,7 +82,7 @@ def _upright(rgb: np.ndarray, picture: VideoFrame) -> np.ndarray:
     side_data = picture.side_data.get("DISPLAYMATRIX")
     if side_data is None:
         return rgb
-    a, b, _, c, d = np.frombuffer(bytes(side_data), dtype=np.int32)[:5]
+    a, b, _, c, d = np.frombuffer(bytes(cast(Buffer, side_data)), dtype=np.int32)[:5]
     if abs(a) >= abs(b):
         flip_x, flip_y = a < 0, d < 0
     else:

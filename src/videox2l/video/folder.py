@@ -88,6 +88,4 @@ def _image(file: Path) -> Image.Image | None:
 
 def _natural(file: Path) -> list[tuple[int, str]]:
     """Sort key in which numbers count by value."""
-    return [
-        (int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", file.name.lower())
-    ]
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", file.name.lower())]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import BinaryIO
 
+from ..errors import VideoError
 from .array import FrameArray, VideoArray
 from .file import VideoFile
 from .folder import ImageFolder, VideoFolder
@@ -31,4 +32,8 @@ def open_video(source: Source, sampling: Sampling = EVERY_SECOND) -> Video:
     if isinstance(source, str | Path):
         path = Path(source)
         return VideoFolder(ImageFolder(path), sampling) if path.is_dir() else VideoFile(path, sampling)
-    return VideoFile(source, sampling)
+    if hasattr(source, "read"):
+        return VideoFile(source, sampling)
+    raise VideoError(
+        f"a {type(source).__name__} is no source of frames: give a path, a binary file, an ImageFolder or a FrameArray"
+    )

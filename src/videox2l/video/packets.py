@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import chain
+from itertools import chain, islice
 
 import av
 import numpy as np
 from av.container import InputContainer
 from av.packet import Packet
 from av.video.stream import VideoStream
+
+PROBED_PACKETS = 32
+MOST_REORDERED = 16
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,8 @@ class PacketIndex:
 
     def runs(self, frames: np.ndarray) -> list[Run]:
         """How to decode these frames (ascending): one seek for each group of frames behind a keyframe."""
-        packets = self.shown[frames]
+        # the place of a frame without a time is not known, only that codecs reorder by less than so many
+        packets = self.shown[frames] if self.timed else np.minimum(frames + MOST_REORDERED, len(self.ticks) - 1)
         starts = np.zeros_like(packets)
         if self.seekable:
             keys = np.flatnonzero(self.key)
@@ -89,9 +93,7 @@ def demux(container: InputContainer, stream: VideoStream) -> Iterator[Packet]:
             failures += 1
 
 
-def land(
-    container: InputContainer, stream: VideoStream, index: PacketIndex, key: int
-) -> tuple[Iterator[Packet], int]:
+def land(container: InputContainer, stream: VideoStream, index: PacketIndex, key: int) -> tuple[Iterator[Packet], int]:
     """Seek to a keyframe's packet: the packets that come then, and the place of the first of them.
 
     The place is past the end if the container can't seek or comes out at a packet it did not show before.
@@ -108,8 +110,8 @@ def land(
     return chain([head], packets), index.place.get(head.pts, nowhere)
 
 
-def index_packets(container: InputContainer, stream: VideoStream, fps: float) -> PacketIndex:
-    """Demux the whole stream, decoding nothing, and sort out its times; fps spaces frames without any."""
+def index_packets(container: InputContainer, stream: VideoStream) -> PacketIndex:
+    """Demux the whole stream, decoding nothing, and sort out its times. No packet, no frame: an empty index."""
     packets = [
         (packet.pts, packet.dts, packet.duration, packet.is_keyframe, packet.is_discard, packet.is_corrupt)
         for packet in demux(container, stream)
@@ -119,32 +121,56 @@ def index_packets(container: InputContainer, stream: VideoStream, fps: float) ->
     if not packets:
         nothing = np.empty(0, dtype=np.int64)
         return PacketIndex(nothing, nothing, nothing, nothing, nothing, duration_s=0.0, timed=False)
-
     pts, dts, durations, key, discard, _ = zip(*packets, strict=True)
-    first_key = key.index(True) if True in key else 0
     is_key = np.array(key, dtype=bool)
+    first_key = int(is_key.argmax())
     is_key[first_key] = True
-    timed = _timed(pts, is_key)
-    ticks = np.array(pts if timed else range(len(packets)), dtype=np.int64)
-    # what is shown before the first keyframe can't be decoded; what an edit list cuts off is discarded
-    shown = np.flatnonzero((ticks >= ticks[first_key]) & ~np.array(discard, dtype=bool)) if timed else ticks
-    shown = shown[np.argsort(ticks[shown])]
-
     time_base = float(stream.time_base or 0)
-    if timed:
-        seconds = ticks[shown] * time_base
-    elif _timed(dts, is_key) and list(dts) == sorted(dts):
-        seconds = np.array(dts, dtype=np.int64) * time_base
-    else:
-        seconds = ticks / fps
-    times_s = seconds - seconds[:1]
-    last_s = (durations[shown[-1]] or 0) * time_base if timed and len(shown) else 0.0
-    duration_s = float(times_s[-1]) + (last_s or 1 / fps) if len(shown) else 0.0
+    frame_s = 1 / float(stream.guessed_rate or stream.average_rate or 25)
 
-    seek_ticks = np.array([p if d is None else d for p, d in zip(pts, dts, strict=True)]) if timed else ticks
-    index = PacketIndex(ticks, seek_ticks, is_key, shown, times_s, duration_s, timed)
-    last_key = int(np.flatnonzero(is_key)[-1])
-    return replace(index, seekable=timed and land(container, stream, index, last_key)[1] <= last_key)
+    # AVI stores no presentation times: for reordered frames libav then makes some up, in decode order
+    guessed = stream.codec_context.has_b_frames and _ascending(pts)
+    if guessed or not _timed(pts, is_key):
+        places = np.arange(len(packets))
+        times_s = _seconds(dts, time_base) if _ascending(dts) else places * frame_s
+        duration_s = float(times_s[-1]) + frame_s
+        return PacketIndex(places, places, is_key, places, times_s, duration_s, timed=False)
+
+    ticks = np.array(pts, dtype=np.int64)
+    # what is shown before the first keyframe can't be decoded; what an edit list cuts off is discarded
+    shown = np.flatnonzero((ticks >= ticks[first_key]) & ~np.array(discard, dtype=bool))
+    shown = shown[np.argsort(ticks[shown])]
+    times_s, duration_s = _seconds(ticks[shown], time_base), 0.0
+    if len(shown):
+        duration_s = float(times_s[-1]) + ((durations[shown[-1]] or 0) * time_base or frame_s)
+    seek_ticks = np.array([p if d is None else d for p, d in zip(pts, dts, strict=True)], dtype=np.int64)
+    index = PacketIndex(ticks, seek_ticks, is_key, shown, times_s, duration_s, timed=True)
+    return replace(index, seekable=_seekable(container, stream, index))
+
+
+def _seconds(ticks: Sequence[int] | np.ndarray, time_base: float) -> np.ndarray:
+    """Times from the first one."""
+    ticks = np.asarray(ticks, dtype=np.int64)
+    return (ticks - ticks[:1]) * time_base
+
+
+def _seekable(container: InputContainer, stream: VideoStream, index: PacketIndex) -> bool:
+    """Whether seeks to a few keyframes come out there or before, and packets then are those seen before.
+
+    An MPEG program stream, for one, stores few times, and guesses the others anew after a seek.
+    """
+    keys = np.flatnonzero(index.key)
+    for key in np.unique(keys[np.linspace(0, len(keys) - 1, 5).astype(int)]).tolist():
+        packets, place = land(container, stream, index, key)
+        expected = range(place, min(place + PROBED_PACKETS, len(index.ticks)))
+        found = [packet.pts for packet in islice(packets, len(expected))]
+        if place > key or found != index.ticks[expected].tolist():
+            return False
+    return True
+
+
+def _ascending(ticks: tuple[int | None, ...]) -> bool:
+    return None not in ticks and bool((np.diff(np.array(ticks, dtype=np.int64)) > 0).all())
 
 
 def _timed(ticks: tuple[int | None, ...], is_key: np.ndarray) -> bool:

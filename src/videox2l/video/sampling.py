@@ -35,9 +35,7 @@ class Sampling:
 
     def __post_init__(self) -> None:
         if self.frames is not None and self.fps is not None:
-            raise SettingsError(
-                f"frames={self.frames} and fps={self.fps} both say how many frames: give one of them"
-            )
+            raise SettingsError(f"frames={self.frames} and fps={self.fps} both say how many frames: give one of them")
         for name, count in (("frames", self.frames), ("max_frames", self.max_frames)):
             if count is not None and (not isinstance(count, int | np.integer) or count < 1):
                 raise SettingsError(f"{name}={count} is no number of frames: give a whole number above 0")
@@ -62,7 +60,7 @@ class Plan:
     notes: tuple[str, ...] = ()
 
 
-def plan(sampling: Sampling, times_s: np.ndarray, duration_s: float) -> Plan:
+def plan_frames(sampling: Sampling, times_s: np.ndarray, duration_s: float) -> Plan:
     """Pick the frames of a video.
 
     times_s: presentation times of all its frames, shape (total,), ascending, the first at 0.
@@ -73,9 +71,7 @@ def plan(sampling: Sampling, times_s: np.ndarray, duration_s: float) -> Plan:
     start_s, end_s = sampling.start_s or 0.0, duration_s
     notes = []
     if start_s >= duration_s:
-        raise VideoError(
-            f"start_s={start_s:g} is past the video's end at {duration_s:.6g} s: choose an earlier start"
-        )
+        raise VideoError(f"start_s={start_s:g} is past the video's end at {duration_s:.6g} s: choose an earlier start")
     if sampling.end_s is not None:
         if sampling.end_s > duration_s + 0.05:
             notes.append(f"asked up to {sampling.end_s:g} s, the video ends at {duration_s:.6g} s")
@@ -98,9 +94,7 @@ def plan(sampling: Sampling, times_s: np.ndarray, duration_s: float) -> Plan:
     passed[0] = 0
     picks = first + np.flatnonzero(np.diff(passed) > 0)
     if sampling.max_frames is not None and len(picks) > sampling.max_frames:
-        notes.append(
-            f"{rate:g} frames a second would be {len(picks)} frames: using {sampling.max_frames}, uniformly"
-        )
+        notes.append(f"{rate:g} frames a second would be {len(picks)} frames: using {sampling.max_frames}, uniformly")
         return Plan(first + _uniform(total, sampling.max_frames), tuple(notes))
     if len(picks) < passed[-1]:
         notes.append(

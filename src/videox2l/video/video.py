@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..errors import SettingsError, VideoError
 from ..types import Frames
-from .sampling import Sampling, plan
+from .sampling import Sampling, plan_frames
 
 
 class Video(ABC):
@@ -34,11 +34,11 @@ class Video(ABC):
         self.position = 0
         self._times_s = times_s
         try:
-            plan_ = plan(sampling, times_s, duration_s)
+            plan = plan_frames(sampling, times_s, duration_s)
         except VideoError as error:
             raise VideoError(f"{name}: {error}") from None
-        self._picks = plan_.picks
-        self._known_notes = list(plan_.notes)
+        self._picks = plan.picks
+        self._known_notes = list(plan.notes)
         self._missing: set[int] = set()  # planned frames that did not decode, as far as read
         self._resized: set[int] = set()  # frames that came in another size than the first
 
