@@ -266,10 +266,10 @@ def _outline(shape: Shape) -> list[tuple[float, float]]:
         return [(0, -0.5), (0.5, 0.47), (-0.5, 0.47)]
     if shape == "cross":
         arm = [(-0.21, -0.5), (0.21, -0.5), (0.21, -0.21)]
-        turned = [(x, y) for x, y in arm]
+        turned = list(arm)
         for _ in range(3):
             arm = [(-y, x) for x, y in arm]
-            turned += arm[1:]
+            turned += arm
         return turned
     if shape == "star":
         radii = [0.5, 0.26] * 5
