@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -95,32 +95,3 @@ class Selection:
 
     levels: tuple[int, ...]
     scores: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class ChunkReport:
-    """What an answer says of one chunk: its time span in seconds, relevance score and compression ratio."""
-
-    index: int
-    start_s: float
-    end_s: float
-    score: float
-    level: int
-
-
-@dataclass(frozen=True)
-class Answer:
-    """An answer with the moments it came from and what it cost.
-
-    cache_tokens: video and prompt tokens in the cache that was decoded from; full_cache_tokens: the same without
-    compression. timings_s: seconds by stage. notes: what the user should know (words the model does not know ...).
-    """
-
-    text: str
-    chunks: tuple[ChunkReport, ...]
-    cache_tokens: int
-    full_cache_tokens: int
-    timings_s: Mapping[str, float]
-    model: str
-    index_reused: bool
-    notes: tuple[str, ...] = field(default=())

@@ -1,0 +1,1 @@
+"""Measuring answers: exact match with intervals, oracle recall, cache size."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,9 @@ from transformers import PreTrainedTokenizerBase
 
 from videox2l.cache import KVCache, KVShape
 from videox2l.types import KV, Frames
+
+if TYPE_CHECKING:
+    from videox2l.oracles.dual_encoder import DualEncoder
 
 
 @dataclass(frozen=True)
@@ -95,6 +99,10 @@ class MLLM(nn.Module, ABC):
     @abstractmethod
     def prompt_kv(self) -> KV:
         """Un-rotated KVs of the prompt before the video."""
+
+    def dual_encoder(self) -> DualEncoder | None:
+        """The dual encoder that the checkpoint brings along for the contrastive oracle, if it does."""
+        return None
 
     def new_cache(self, capacity: int) -> KVCache:
         """An empty cache on the model's device with room for so many tokens."""

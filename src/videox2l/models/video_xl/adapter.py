@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import AutoTokenizer
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast, Qwen2Tokenizer
 
 from videox2l.cache import KVCache, KVShape
 from videox2l.errors import ModelError
@@ -27,6 +27,9 @@ class VideoXL(MLLM):
     """A Video-XL checkpoint (arXiv 2409.14485): CLIP tower, projector, Qwen2 with visual summary tokens."""
 
     model_type = "llava_qwen"
+    model: Decoder
+    encoder: VisualEncoder
+    rope: Rope
 
     def __init__(self, config: VideoXLConfig, directory: Path):
         super().__init__()
@@ -54,17 +57,16 @@ class VideoXL(MLLM):
         with torch.device("meta"):
             model = cls(config, directory)
         load_weights(model, directory, device, dtype)
-        tower = model.model.vision_tower
         restore_buffers(model, device)
         image_size = vision_config(directory, config).get("image_size", 336)
         model.encoder = VisualEncoder(
-            tower, model.model.mm_projector, image_processor(directory, image_size), config.mm_spatial_pool_stride
+            model.model.vision_tower,
+            model.model.mm_projector,
+            image_processor(directory, image_size),
+            config.mm_spatial_pool_stride,
         )
         model.rope = Rope(config.head_dim, config.rope_theta, device)
-        try:
-            model.tokenizer = AutoTokenizer.from_pretrained(directory)
-        except (OSError, ValueError) as error:
-            raise ModelError(f"{directory} has no tokenizer that loads: add tokenizer.json") from error
+        model.tokenizer = load_tokenizer(directory)
         model.name, model.fingerprint = name, checkpoint_fingerprint(directory)
         model.eos_ids = end_ids(directory, config)
         return model.eval().requires_grad_(False)
@@ -165,6 +167,16 @@ class VideoXL(MLLM):
 
     def _ids(self, text: str) -> Tensor:
         return self.tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"][0].long()
+
+
+def load_tokenizer(directory: Path) -> PreTrainedTokenizerBase:
+    """The checkpoint's tokenizer: tokenizer.json as it is, or Qwen2's files."""
+    try:
+        if (directory / "tokenizer.json").is_file():
+            return PreTrainedTokenizerFast.from_pretrained(directory)
+        return Qwen2Tokenizer.from_pretrained(directory)
+    except (OSError, ValueError, TypeError) as error:
+        raise ModelError(f"{directory} has no tokenizer that loads: add tokenizer.json") from error
 
 
 def restore_buffers(model: nn.Module, device: torch.device) -> None:

@@ -63,6 +63,9 @@ class Attention(nn.Module):
 class DecoderLayer(nn.Module):
     """Pre-norm attention and SwiGLU, as in Qwen2."""
 
+    self_attn: Attention
+    input_layernorm: nn.Module
+
     def __init__(self, config: VideoXLConfig):
         super().__init__()
         self.self_attn = Attention(config)
@@ -79,11 +82,18 @@ class DecoderLayer(nn.Module):
 class Decoder(nn.Module):
     """The layers and the final norm; embedding, vision tower and projector are set beside them by the model."""
 
+    embed_tokens: nn.Embedding
+    beacon_embed_tokens: nn.Embedding
+    vision_tower: nn.Module
+    mm_projector: nn.Module
+
     def __init__(self, config: VideoXLConfig):
         super().__init__()
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
         self.beacon_embed_tokens = nn.Embedding(len(config.beacon_embed_ratios or (0,)), config.hidden_size)
-        self.layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.num_hidden_layers))
+        self.layers: list[DecoderLayer] = nn.ModuleList(  # type: ignore[assignment]
+            DecoderLayer(config) for _ in range(config.num_hidden_layers)
+        )
         self.norm = Qwen2RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
 
     def forward(
@@ -125,8 +135,8 @@ class Decoder(nn.Module):
         alone, the layer before it runs the queries of kept tokens alone.
         """
         device, main = hidden.device, window.main_tokens
-        extra = torch.arange(main, main + window.extra_tokens)
-        kept = torch.cat([window.kept_offsets, extra]).to(device)
+        everyone = torch.arange(main + window.extra_tokens, device=device)
+        kept = torch.cat([window.kept_offsets.to(device), everyone[main:]])
         is_summary = torch.ones(main + window.extra_tokens, dtype=torch.bool)
         is_summary[window.raw_offsets] = False
         is_summary = is_summary.to(device)
@@ -150,9 +160,9 @@ class Decoder(nn.Module):
             kept_keys.append(keys[:, kept])
             kept_values.append(values[:, kept])
             all_keys, all_values = memory.write(index, memory.rotate(keys, positions), values)
-            asking, split, main_mask = slice(None), main, None
-            if index == len(self.layers) - 2:
-                asking, split, main_mask = kept, kept_main.shape[0], causal
+            last_but_one = index == len(self.layers) - 2
+            asking = kept if last_but_one else everyone
+            split, main_mask = (kept_main.shape[0], causal) if last_but_one else (main, None)
             query = memory.rotate(attention.project("q", normed[asking], is_summary[asking]), positions[asking])
             filled = memory.length + main
             attended = attend(query[:, :split], all_keys[:, :filled], all_values[:, :filled], main_mask)

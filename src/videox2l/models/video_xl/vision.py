@@ -81,6 +81,10 @@ class TowerHolder(nn.Module):
         super().__init__()
         self.vision_tower = tower
 
+    def forward(self, pixel_values: Tensor) -> Tensor:
+        """The tower's features."""
+        return self.vision_tower(pixel_values)
+
 
 def build_tower(values: dict[str, Any], config: VideoXLConfig) -> TowerHolder:
     """The vision tower that a vision configuration describes, with its official parameter names."""
@@ -104,8 +108,8 @@ def pool(features: Tensor, stride: int) -> Tensor:
 class VisualEncoder:
     """Frames to pooled visual tokens; the tower and the projector are the model's own modules."""
 
-    def __init__(self, tower: TowerHolder, projector: nn.Module, processor: CLIPImageProcessorPil, stride: int):
-        self.tower, self.projector, self.processor, self.stride = tower.vision_tower, projector, processor, stride
+    def __init__(self, tower: nn.Module, projector: nn.Module, processor: CLIPImageProcessorPil, stride: int):
+        self.tower, self.projector, self.processor, self.stride = tower, projector, processor, stride
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """uint8 frames (T, 3, H, W) -> (T, tokens per frame, hidden)."""

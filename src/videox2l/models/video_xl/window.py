@@ -14,9 +14,7 @@ import torch
 from torch import Tensor
 
 
-def summary_ends(
-    raw_tokens: int, ratio: int, carried: int, layout: Literal["carry", "even"]
-) -> tuple[list[int], int]:
+def summary_ends(raw_tokens: int, ratio: int, carried: int, layout: Literal["carry", "even"]) -> tuple[list[int], int]:
     """After how many raw tokens of the window each summary token stands, and the remainder carried on.
 
     carried: raw tokens since the last summary of the window before (only "carry" counts on from them).

@@ -1,0 +1,77 @@
+"""An answer with the moments it came from and what it cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from videox2l.index import VideoIndex
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class ChunkReport:
+    """What an answer says of one chunk: its time span in seconds, relevance score and real compression ratio."""
+
+    index: int
+    start_s: float
+    end_s: float
+    score: float
+    level: int
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer to one question.
+
+    cache_tokens: prompt and video tokens in the cache it was decoded from; full_cache_tokens: the same without
+    compression. timings_s: seconds by stage. notes: what the user should know, as words the model has no token for.
+    """
+
+    text: str
+    chunks: tuple[ChunkReport, ...]
+    cache_tokens: int
+    full_cache_tokens: int
+    timings_s: Mapping[str, float]
+    model: str
+    index_reused: bool
+    question: str
+    index: VideoIndex = field(repr=False)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def moments(self) -> tuple[ChunkReport, ...]:
+        """The chunks read in full detail, most relevant first."""
+        finest = min(chunk.level for chunk in self.chunks)
+        fine = [chunk for chunk in self.chunks if chunk.level == finest]
+        return tuple(sorted(fine, key=lambda chunk: -chunk.score))
+
+    def to_json(self) -> dict[str, Any]:
+        """The object that `videox2l ask --json` prints."""
+        return {
+            "answer": self.text,
+            "chunks": [asdict(chunk) for chunk in self.chunks],
+            "cache_tokens": self.cache_tokens,
+            "full_cache_tokens": self.full_cache_tokens,
+            "timings_s": {stage: round(seconds, 4) for stage, seconds in self.timings_s.items()},
+            "model": self.model,
+            "index_reused": self.index_reused,
+            "notes": list(self.notes),
+        }
+
+    def plot(self, file: str | Path | None = None) -> Figure:
+        """Draw the timeline: relevance and level of every chunk, with its thumbnail.
+
+        file: where to save the picture; its ending gives the format.
+        Raises: SettingsError if the format is unknown, StoreError if the file can't be written.
+        """
+        from videox2l.timeline import draw_timeline, save_figure
+
+        figure = draw_timeline(self)
+        if file is not None:
+            save_figure(figure, Path(file))
+        return figure

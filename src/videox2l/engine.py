@@ -1,0 +1,281 @@
+"""Video-X2L: index a video once, then score, select, re-load and decode for every question (arXiv 2506.21184)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+
+from videox2l.answer import Answer, ChunkReport
+from videox2l.cache import KVCache
+from videox2l.compression.summary_tokens import SummaryTokens
+from videox2l.errors import QuestionError, SettingsError
+from videox2l.generation import Generation, generate, stream_text
+from videox2l.index import VideoIndex
+from videox2l.indexing import IndexProgress, build_index, open_index
+from videox2l.models import load_model
+from videox2l.models.base import MLLM, Turn
+from videox2l.oracles import Oracle, OracleSettings, make_oracle
+from videox2l.oracles.dual_encoder import DualEncoder, HubDualEncoder
+from videox2l.reload import Positions, load_cache
+from videox2l.selection import select_top_k
+from videox2l.store import Store, open_store
+from videox2l.types import Selection
+from videox2l.video import Sampling, open_video
+
+INDEX_FORMAT = 1
+"""Part of every index's key: raised when what is stored changes."""
+
+
+@dataclass
+class VideoX2L:
+    """A multimodal LLM that answers questions about long videos from KVs compressed at several levels.
+
+    compressor: levels and how they are made. chunk_frames: frames in a chunk, or the first chunks' sizes one by one,
+    the last one repeated. oracle: by name, or one of your own. encoder: the dual encoder that embeds frames for the
+    contrastive oracle. k: chunks re-loaded at the finest level. positions: see `load_cache`. store: where indexes are
+    kept.
+    """
+
+    model: MLLM
+    compressor: SummaryTokens = field(default_factory=SummaryTokens)
+    chunk_frames: int | tuple[int, ...] = 10
+    oracle: str | Oracle = "attention"
+    encoder: DualEncoder | None = None
+    k: int = 3
+    positions: Positions = "contiguous"
+    store: Store = field(default_factory=lambda: open_store("ram"))
+
+    def __post_init__(self) -> None:
+        sizes = (self.chunk_frames,) if isinstance(self.chunk_frames, int) else self.chunk_frames
+        if not sizes or min(sizes) < 1:
+            raise SettingsError(f"chunk_frames={self.chunk_frames} is not a number of frames: pass 1 or more")
+        if self.k < 0:
+            raise SettingsError(f"k={self.k} is negative: pass how many chunks to re-load in full detail")
+        if self.positions not in ("contiguous", "original"):
+            raise SettingsError(f"positions {self.positions!r} are unknown: pass contiguous or original")
+        if self.positions == "original" and len(self.compressor.level_passes) > 1:
+            raise SettingsError(
+                "original positions need levels made in a single pass: each pass of two_pass has positions of its own"
+            )
+        if isinstance(self.oracle, str) and self.oracle != "manual":
+            self._oracle(self.oracle, self.k)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        model: str | Path = "nano",
+        *,
+        device: str = "auto",
+        dtype: str = "auto",
+        encoder: str | Path | DualEncoder | None = None,
+        oracle: str | Oracle | None = None,
+        store: str | Path | Store = "ram",
+        **settings: Any,
+    ) -> Self:
+        """Load a model by hub id, directory, or "nano" for the bundled one.
+
+        encoder: a CLIP or SigLIP hub id or directory; by default the one the checkpoint brings, if it does.
+        oracle: by default "contrastive" where there is an encoder, else "attention". store: "ram", "disk" (the cache
+        directory), or a directory. settings: further fields of this class.
+        Raises: ModelError, SettingsError.
+        """
+        mllm = load_model(model, device, dtype)
+        if isinstance(encoder, str | Path):
+            encoder = HubDualEncoder(encoder, mllm.device, mllm.dtype)
+        encoder = encoder or mllm.dual_encoder()
+        oracle = oracle or ("contrastive" if encoder else "attention")
+        return cls(mllm, encoder=encoder, oracle=oracle, store=open_store(store), **settings)
+
+    def index(
+        self,
+        video: Any,
+        sampling: Sampling | None = None,
+        progress: Callable[[IndexProgress], None] = lambda _: None,
+    ) -> VideoIndex:
+        """Compress a video at every level, or open what the store has of it.
+
+        video: a path, a folder of images, an open binary file, or a FrameArray. sampling: which frames; by default one
+        a second. An interrupted run leaves finished chunks in the store, and the next goes on from there.
+        Raises: VideoError, SettingsError, StoreError.
+        """
+        source = open_video(video, sampling or Sampling())
+        key = self._key(source.fingerprint(), sampling or Sampling())
+        shelf = self.store.shelf(key)
+        return open_index(key, shelf) or build_index(
+            key, shelf, source, self.chunk_frames, self.model, self.compressor, self.encoder, progress
+        )
+
+    def ask(self, index: VideoIndex, question: str, **settings: Any) -> Answer:
+        """Answer a question about an indexed video; see `stream` for the settings."""
+        stream = self.stream(index, question, **settings)
+        for _ in stream:
+            pass
+        return stream.answer
+
+    def stream(
+        self,
+        index: VideoIndex,
+        question: str,
+        *,
+        oracle: str | Oracle | None = None,
+        k: int | None = None,
+        generation: Generation | None = None,
+        history: tuple[Turn, ...] = (),
+    ) -> AnswerStream:
+        """Answer a question piece by piece: iterate over the text, then read `.answer`.
+
+        oracle, k: instead of this engine's. history: earlier turns, which stay in the context.
+        Raises: QuestionError if the question is empty or too long; SettingsError.
+        """
+        if not question.strip():
+            raise QuestionError("the question is empty: ask something about the video")
+        clock = Clock({"index": index.seconds})
+        ids = self.model.question_ids(question, history)
+        with clock("relevance"), torch.no_grad():
+            selection = self._select(index, question, oracle, self.k if k is None else k)
+        generation = generation or Generation()
+        self._check_length(len(ids), index.tokens(selection.levels))
+        with clock("load"), torch.no_grad():
+            cache = load_cache(
+                self.model, index, selection.levels, self.positions, room=len(ids) + generation.max_new_tokens
+            )
+        return AnswerStream(self.model, index, question, selection, cache, ids, generation, clock)
+
+    def chat(self, index: VideoIndex) -> Chat:
+        """A conversation about an indexed video."""
+        return Chat(self, index)
+
+    def _select(self, index: VideoIndex, question: str, oracle: str | Oracle | None, k: int) -> Selection:
+        chosen = oracle or self.oracle
+        chosen = self._oracle(chosen, k) if isinstance(chosen, str) else chosen
+        scores = chosen.score(self.model, index, question)
+        return select_top_k(scores, index, None if chosen.decides else k)
+
+    def _oracle(self, name: str, k: int) -> Oracle:
+        return make_oracle(name, OracleSettings(k=k, encoder=self.encoder))
+
+    def _check_length(self, question_tokens: int, cache_tokens: int) -> None:
+        limit = self.model.max_positions
+        room = limit - cache_tokens if cache_tokens < limit else limit
+        if question_tokens >= room:
+            raise QuestionError(
+                f"the question has {question_tokens} tokens and {self.model.name} has room for {max(room - 1, 0)} "
+                "behind this video: shorten it"
+            )
+
+    def _key(self, content: str, sampling: Sampling) -> str:
+        about = {
+            "format": INDEX_FORMAT,
+            "content": content,
+            "sampling": asdict(sampling),
+            "chunk_frames": self.chunk_frames,
+            "model": self.model.fingerprint,
+            "dtype": str(self.model.dtype),
+            "compressor": type(self.compressor).__name__,
+            "compression": asdict(self.compressor),
+            "encoder": self.encoder.fingerprint if self.encoder else None,
+        }
+        return hashlib.blake2b(json.dumps(about, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
+@dataclass
+class Clock:
+    """Seconds by stage; a stage entered again adds up."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        """Time a stage."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - started
+
+
+class AnswerStream:
+    """An answer as it is decoded: an iterator over pieces of text, and `.answer` once they are all taken."""
+
+    def __init__(
+        self,
+        model: MLLM,
+        index: VideoIndex,
+        question: str,
+        selection: Selection,
+        cache: KVCache,
+        ids: torch.Tensor,
+        generation: Generation,
+        clock: Clock,
+    ):
+        self._clock = clock
+        self._pieces = stream_text(generate(model, cache, ids, generation), model.tokenizer, generation.stop)
+        self._text = ""
+        self._finished = False
+        reports = tuple(
+            ChunkReport(entry.chunk.index, entry.chunk.start_s, entry.chunk.end_s, score, entry.ratios[level])
+            for entry, level, score in zip(index.entries, selection.levels, selection.scores, strict=True)
+        )
+        unknown = model.unknown_words(question)
+        notes = (f"{model.name} does not know: {', '.join(unknown)}",) if unknown else ()
+        self._draft = Answer(
+            text="",
+            chunks=reports,
+            cache_tokens=index.tokens(selection.levels),
+            full_cache_tokens=index.full_tokens,
+            timings_s=clock.seconds,
+            model=model.name,
+            index_reused=index.reused,
+            question=question,
+            index=index,
+            notes=(*index.notes, *notes),
+        )
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    @torch.no_grad()
+    def __next__(self) -> str:
+        with self._clock("decode" if self._text else "first_token"):
+            piece = next(self._pieces, None)
+        if piece is None:
+            self._finished = True
+            raise StopIteration
+        self._text += piece
+        return piece
+
+    @property
+    def answer(self) -> Answer:
+        """The finished answer; pieces that were not taken yet are decoded first."""
+        if not self._finished:
+            for _ in self:
+                pass
+        return replace(self._draft, text=self._text.strip(), timings_s=dict(self._clock.seconds))
+
+
+class Chat:
+    """A conversation about one video: earlier turns stay in the context, every turn selects chunks anew."""
+
+    def __init__(self, engine: VideoX2L, index: VideoIndex):
+        self.engine, self.index = engine, index
+        self.turns: list[Turn] = []
+
+    def ask(self, question: str, **settings: Any) -> Answer:
+        """Ask the next question; settings as for `VideoX2L.stream`."""
+        answer = self.engine.ask(self.index, question, history=tuple(self.turns), **settings)
+        self.turns.append(Turn(question, answer.text))
+        return answer
+
+    def stream(self, question: str, **settings: Any) -> Iterator[str]:
+        """Ask the next question and yield the answer's text piece by piece."""
+        stream = self.engine.stream(self.index, question, history=tuple(self.turns), **settings)
+        yield from stream
+        self.turns.append(Turn(question, stream.answer.text))

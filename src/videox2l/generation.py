@@ -1,0 +1,116 @@
+"""Question and cache to text, a token at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import (
+    LogitsProcessorList,
+    PreTrainedTokenizerBase,
+    RepetitionPenaltyLogitsProcessor,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
+
+from videox2l.cache import KVCache
+from videox2l.errors import SettingsError
+from videox2l.models.base import MLLM
+
+
+@dataclass(frozen=True)
+class Generation:
+    """How an answer is decoded; the meaning of each field is that of transformers' GenerationConfig.
+
+    temperature: 0 is greedy. top_k, top_p: 0 and 1 leave all tokens in. stop: strings that end the answer and are
+    left out of it. seed: of the sampling.
+    Raises: SettingsError if a value is out of its domain.
+    """
+
+    max_new_tokens: int = 64
+    temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
+    repetition_penalty: float = 1.0
+    stop: tuple[str, ...] = ()
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.max_new_tokens < 1:
+            raise SettingsError(f"max_new_tokens={self.max_new_tokens} leaves no room for an answer: pass 1 or more")
+        if self.temperature < 0:
+            raise SettingsError(f"temperature={self.temperature} is negative: pass 0 for greedy decoding, or more")
+        if not 0 < self.top_p <= 1:
+            raise SettingsError(f"top_p={self.top_p} is not a probability: pass a value above 0 and up to 1")
+        if self.top_k < 0:
+            raise SettingsError(f"top_k={self.top_k} is negative: pass 0 for all tokens, or more")
+        if self.repetition_penalty <= 0:
+            raise SettingsError(f"repetition_penalty={self.repetition_penalty} must be above 0; 1 is none")
+
+    def processors(self) -> LogitsProcessorList:
+        """transformers' logits processors for these settings, in the order `generate` applies them."""
+        processors = LogitsProcessorList()
+        if self.repetition_penalty != 1.0:
+            processors.append(RepetitionPenaltyLogitsProcessor(self.repetition_penalty))
+        if self.temperature > 0:
+            if self.temperature != 1.0:
+                processors.append(TemperatureLogitsWarper(self.temperature))
+            if self.top_k:
+                processors.append(TopKLogitsWarper(self.top_k))
+            if self.top_p < 1.0:
+                processors.append(TopPLogitsWarper(self.top_p))
+        return processors
+
+
+def generate(model: MLLM, cache: KVCache, ids: Tensor, settings: Generation) -> Iterator[int]:
+    """Yield the answer's token ids, without the id that ends it.
+
+    ids: what stands after the video, (n,); it and the answer are added to the cache.
+    """
+    processors = settings.processors()
+    generator = torch.Generator(model.device).manual_seed(settings.seed)
+    seen = ids.to(model.device)
+    states = model.run(model.embed(seen), cache)
+    for _ in range(settings.max_new_tokens):
+        logits = processors(seen[None], model.logits(states[-1:]))  # (1, vocabulary)
+        if settings.temperature > 0:
+            token = torch.multinomial(logits.softmax(-1), 1, generator=generator)[0]
+        else:
+            token = logits.argmax(-1)
+        if int(token) in model.eos_ids:
+            return
+        yield int(token)
+        seen = torch.cat([seen, token])
+        states = model.run(model.embed(token), cache)
+
+
+def stream_text(ids: Iterator[int], tokenizer: PreTrainedTokenizerBase, stop: tuple[str, ...]) -> Iterator[str]:
+    """Yield the answer's text in pieces as its ids come.
+
+    A piece is held back while it ends inside a character, or in what may become a stop string.
+    """
+    taken: list[int] = []
+    sent = ""
+    for token in ids:
+        taken.append(token)
+        text = tokenizer.decode(taken, skip_special_tokens=True)
+        cut = min((place for place in map(text.find, stop) if place >= 0), default=None)
+        if cut is not None:
+            yield text[len(sent) : cut]
+            return
+        ready = len(text) - max((tail_match(text, string) for string in stop), default=0)
+        if text.endswith("\ufffd") or ready <= len(sent):
+            continue
+        yield text[len(sent) : ready]
+        sent = text[:ready]
+    rest = tokenizer.decode(taken, skip_special_tokens=True)[len(sent) :]
+    if rest:
+        yield rest
+
+
+def tail_match(text: str, stop: str) -> int:
+    """Length of the longest end of the text that begins the stop string."""
+    return next((n for n in range(min(len(stop) - 1, len(text)), 0, -1) if text.endswith(stop[:n])), 0)

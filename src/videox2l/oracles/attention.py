@@ -1,0 +1,48 @@
+"""The MLLM's own attention: how much of it the question pays to each chunk's H-KVs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from videox2l.index import VideoIndex
+from videox2l.models.base import MLLM
+from videox2l.oracles.base import Oracle
+from videox2l.reload import chunk_spans, load_cache
+
+
+@dataclass(frozen=True)
+class Attention(Oracle):
+    """Attention mass on a chunk, mean over heads and layers (Video-X2L, arXiv 2506.21184, section 3.3).
+
+    tokens: whose attention: the "last" question token's (it recalls best), or the mean of "all".
+    level: the level whose KVs are read; None is the coarsest.
+    """
+
+    tokens: Literal["last", "all"] = "last"
+    level: int | None = None
+
+    def score(self, model: MLLM, index: VideoIndex, question: str) -> Tensor:
+        """One forward of the question over the whole video at one level."""
+        levels = (self.level or index.levels[-1],) * len(index.entries)
+        ids = model.question_ids(question)
+        cache = load_cache(model, index, levels, room=len(ids))
+        video_tokens = cache.length
+        positions = cache.next_positions(len(ids))
+        queries: list[Tensor] = []
+        model.run(model.embed(ids), cache, queries=queries)
+        asking = slice(-1, None) if self.tokens == "last" else slice(None)
+        keys = cache.keys[:, :, : cache.length]  # (n_l, n_h, n, d_h)
+        steps = torch.arange(cache.length, device=keys.device)
+        hidden = steps > torch.arange(video_tokens, cache.length, device=keys.device)[asking, None]
+        mass = torch.zeros(cache.length, device=keys.device)
+        for layer, query in enumerate(queries):
+            asked = model.rotate(query, positions)[:, asking]  # (heads, asking, d_h)
+            layer_keys = keys[layer].repeat_interleave(asked.shape[0] // keys.shape[1], dim=0)
+            logits = (asked @ layer_keys.transpose(1, 2)).float() / asked.shape[-1] ** 0.5
+            mass += logits.masked_fill(hidden, float("-inf")).softmax(-1).mean(dim=(0, 1))
+        spans = chunk_spans(index, levels)
+        return torch.stack([mass[span].sum() for span in spans]).cpu() / len(queries)

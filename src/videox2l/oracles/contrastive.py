@@ -1,0 +1,29 @@
+"""A dual encoder's relevance: cosine of the question with the frames, embedded when the video was indexed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from videox2l.index import VideoIndex
+from videox2l.models.base import MLLM
+from videox2l.oracles.base import Oracle
+from videox2l.oracles.dual_encoder import DualEncoder
+
+
+@dataclass(frozen=True)
+class Contrastive(Oracle):
+    """Cosine of the question with each of a chunk's embeddings, maximum over them (CLIP, arXiv 2103.00020).
+
+    encoder: the dual encoder the video was indexed with.
+    """
+
+    encoder: DualEncoder
+
+    def score(self, model: MLLM, index: VideoIndex, question: str) -> Tensor:
+        """One text embedding, one matrix product per chunk."""
+        text = self.encoder.embed_text(question).cpu()  # (d,)
+        chunks = range(len(index.entries))
+        return torch.stack([(index.embeddings(chunk).float() @ text).max() for chunk in chunks])

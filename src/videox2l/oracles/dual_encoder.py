@@ -1,0 +1,85 @@
+"""Encoders that put frames and text into one space; frames are embedded when the video is indexed."""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from transformers import AutoConfig, AutoModel, AutoProcessor
+
+from videox2l.errors import ModelError
+from videox2l.models.checkpoint import checkpoint_directory, checkpoint_fingerprint
+from videox2l.types import Frames
+
+FRAMES_PER_CALL = 16
+
+
+class DualEncoder(ABC):
+    """Embeds frames and text; fingerprint: hex digest of its weights and configuration."""
+
+    fingerprint: str
+
+    @abstractmethod
+    def embed_frames(self, frames: Frames, visual_tokens: Tensor) -> Tensor:
+        """Normalised embeddings (n, d) of a chunk, from its frames or from the MLLM's visual tokens of them."""
+
+    @abstractmethod
+    def embed_text(self, text: str) -> Tensor:
+        """Normalised embedding (d,) of a question."""
+
+
+class HubDualEncoder(DualEncoder):
+    """Any CLIP, SigLIP or SigLIP2 of transformers, by hub id or directory; one embedding per frame.
+
+    A text longer than the text tower takes is cut after the last whole word that fits.
+    """
+
+    def __init__(self, model: str | Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32):
+        directory = checkpoint_directory(model)
+        self.fingerprint = checkpoint_fingerprint(directory)
+        kind = getattr(AutoConfig.from_pretrained(directory), "model_type", None)
+        if kind not in {"clip", "siglip", "siglip2"}:
+            raise ModelError(f"{model} is a {kind} and not a dual encoder: pass a clip, siglip or siglip2 checkpoint")
+        self.model = AutoModel.from_pretrained(directory, dtype=dtype).to(device).eval()
+        self.processor = AutoProcessor.from_pretrained(directory)
+        self.device, self.dtype = torch.device(device), dtype
+        text_config = self.model.config.text_config
+        self.max_text_tokens = int(text_config.max_position_embeddings)
+        self.padding = "longest" if kind == "clip" else "max_length"  # SigLIP was trained on padded text
+
+    @torch.no_grad()
+    def embed_frames(self, frames: Frames, visual_tokens: Tensor) -> Tensor:
+        """One embedding per frame, (T, d)."""
+        embeddings = []
+        for pixels in frames.pixels.split(FRAMES_PER_CALL):
+            inputs = self.processor(images=list(pixels), return_tensors="pt")
+            inputs = {name: value.to(self.device) for name, value in inputs.items()}
+            inputs["pixel_values"] = inputs["pixel_values"].to(self.dtype)
+            embeddings.append(pooled(self.model.get_image_features(**inputs)))
+        return F.normalize(torch.cat(embeddings).float(), dim=-1)
+
+    @torch.no_grad()
+    def embed_text(self, text: str) -> Tensor:
+        """The question's embedding, (d,)."""
+        tokenizer = self.processor.tokenizer
+        words = re.findall(r"\S+", text)
+        while len(words) > 1 and len(tokenizer(" ".join(words))["input_ids"]) > self.max_text_tokens:
+            words.pop()
+        inputs = tokenizer(
+            " ".join(words),
+            padding=self.padding,
+            truncation=True,
+            max_length=self.max_text_tokens,
+            return_tensors="pt",
+        )
+        inputs = {name: value.to(self.device) for name, value in inputs.items()}
+        return F.normalize(pooled(self.model.get_text_features(**inputs)).float(), dim=-1)[0]
+
+
+def pooled(output: Tensor | object) -> Tensor:
+    """The pooled features of transformers before and from version 5, which wraps them in an output object."""
+    return output if isinstance(output, Tensor) else output.pooler_output  # type: ignore[attr-defined]

@@ -1,0 +1,39 @@
+"""Mean question query against mean chunk key, un-rotated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from videox2l.index import VideoIndex
+from videox2l.models.base import MLLM
+from videox2l.oracles.base import Oracle
+
+
+@dataclass(frozen=True)
+class QueryKey(Oracle):
+    """Cosine of the question's mean query with the chunk's mean key, mean over layers (ReKV, arXiv 2503.00540).
+
+    level: the level whose keys are read; None is the coarsest.
+    """
+
+    level: int | None = None
+
+    def score(self, model: MLLM, index: VideoIndex, question: str) -> Tensor:
+        """One forward of the question behind the prompt alone, then one dot product per chunk and layer."""
+        ids = model.question_ids(question)
+        cache = model.new_cache(len(index.prompt) + len(ids))
+        cache.append(index.prompt)
+        queries: list[Tensor] = []
+        model.run(model.embed(ids), cache, queries=queries)
+        asked = torch.stack([query.float().mean(dim=1) for query in queries])  # (n_l, heads, d_h)
+        groups = asked.shape[1] // model.kv_shape.heads
+        asked = asked.unflatten(1, (-1, groups)).mean(dim=2).flatten(1)  # (n_l, n_h * d_h)
+        scores = []
+        for chunk in range(len(index.entries)):
+            keys = index.kv(chunk, self.level or index.levels[-1]).keys.to(asked)  # (n_l, n_h, n, d_h)
+            scores.append(F.cosine_similarity(asked, keys.mean(dim=2).flatten(1), dim=1).mean())
+        return torch.stack(scores).cpu()

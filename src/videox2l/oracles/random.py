@@ -1,0 +1,26 @@
+"""Chance: the floor that every oracle must beat."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from videox2l.index import VideoIndex
+from videox2l.models.base import MLLM
+from videox2l.oracles.base import Oracle
+
+
+@dataclass(frozen=True)
+class Random(Oracle):
+    """Uniform random scores, seeded by `seed`, the video and the question."""
+
+    seed: int = 0
+
+    def score(self, model: MLLM, index: VideoIndex, question: str) -> Tensor:
+        """The same scores for the same seed, index and question."""
+        digest = hashlib.blake2b(f"{self.seed} {index.key} {question}".encode(), digest_size=7).digest()
+        generator = torch.Generator().manual_seed(int.from_bytes(digest, "big"))
+        return torch.rand(len(index.entries), generator=generator)

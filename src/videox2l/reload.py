@@ -1,0 +1,40 @@
+"""Selective re-loading: the chosen level of every chunk, merged in temporal order into one KV cache."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+
+from videox2l.cache import KVCache
+from videox2l.index import VideoIndex
+from videox2l.models.base import MLLM
+
+Positions = Literal["contiguous", "original"]
+
+
+def load_cache(
+    model: MLLM,
+    index: VideoIndex,
+    levels: tuple[int, ...],
+    positions: Positions = "contiguous",
+    room: int = 0,
+) -> KVCache:
+    """One cache of the prompt and every chunk at its level, on the model's device.
+
+    positions: "contiguous" numbers the merged KVs 0, 1, ... (published); "original" keeps the positions they were
+    computed at. room: tokens to leave space for behind the video.
+    """
+    cache = model.new_cache(index.tokens(levels) + room)
+    cache.append(index.prompt)
+    for entry, level in zip(index.entries, levels, strict=True):
+        kv = index.kv(entry.chunk.index, level).to(model.device, non_blocking=True)
+        cache.append(kv, kv.positions if positions == "original" else None)
+    return cache
+
+
+def chunk_spans(index: VideoIndex, levels: tuple[int, ...]) -> list[slice]:
+    """Where each chunk's KVs lie in the merged cache."""
+    sizes = [entry.tokens[level] for entry, level in zip(index.entries, levels, strict=True)]
+    ends = torch.tensor(sizes).cumsum(0) + len(index.prompt)
+    return [slice(int(end) - size, int(end)) for end, size in zip(ends, sizes, strict=True)]

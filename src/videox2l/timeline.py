@@ -1,0 +1,86 @@
+"""The timeline picture of an answer: thumbnails over time, relevance as bars, the fine chunks marked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from videox2l.errors import SettingsError, StoreError
+
+if TYPE_CHECKING:
+    from videox2l.answer import Answer
+
+FINE, COARSE = "#2563eb", "#cbd5e1"
+THUMBNAILS = 12
+
+
+def clock(seconds: float, _: object = None) -> str:
+    """Seconds as m:ss or h:mm:ss."""
+    minutes, second = divmod(int(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute}:{second:02d}"
+
+
+def draw_timeline(answer: Answer) -> Figure:
+    """Relevance and level of every chunk of an answer, with frame thumbnails above."""
+    figure = Figure(figsize=(11, 4.2), layout="constrained")
+    strip, bars = figure.subplots(2, 1, sharex=True, height_ratios=[1, 2])
+    starts = np.array([chunk.start_s for chunk in answer.chunks])
+    widths = np.array([chunk.end_s - chunk.start_s for chunk in answer.chunks])
+    begin_s, end_s = starts[0], starts[-1] + widths[-1]
+
+    finest = min(chunk.level for chunk in answer.chunks)
+    shown = np.unique(np.linspace(0, len(answer.chunks) - 1, THUMBNAILS).astype(int))
+    cell_s = (end_s - begin_s) / len(shown)
+    strip.set_ylim(0, 1)
+    for place, chunk in enumerate(shown):
+        image = answer.index.thumbnail(int(chunk)).permute(1, 2, 0).numpy()  # (h, w, 3)
+        box = (begin_s + (place + 0.03) * cell_s, 0.05, cell_s * 0.94, 0.9)
+        inset = strip.inset_axes(box, transform=strip.transData)
+        inset.imshow(image)
+        inset.set(xticks=[], yticks=[])
+        edge = FINE if answer.chunks[chunk].level == finest else COARSE
+        for spine in inset.spines.values():
+            spine.set(edgecolor=edge, linewidth=2)
+    strip.set_axis_off()
+    strip.set_title(f"{answer.question}  \N{RIGHTWARDS ARROW}  {answer.text}", loc="left", fontsize=12, wrap=True)
+
+    scores = np.array([chunk.score for chunk in answer.chunks])
+    for level in sorted({chunk.level for chunk in answer.chunks}):
+        of_level = np.array([chunk.level == level for chunk in answer.chunks])
+        bars.bar(
+            starts[of_level],
+            scores[of_level] - min(scores.min(), 0),
+            widths[of_level] * 0.96,
+            bottom=min(scores.min(), 0),
+            align="edge",
+            color=FINE if level == finest else COARSE,
+            label=f"{level}x",
+        )
+    bars.set(xlim=(begin_s, end_s), xlabel="time", ylabel="relevance")
+    bars.xaxis.set_major_locator(MaxNLocator(10, integer=True))
+    bars.xaxis.set_major_formatter(FuncFormatter(clock))
+    bars.spines[["top", "right"]].set_visible(False)
+    bars.legend(title="compression", loc="upper right", frameon=False, ncols=4)
+    ratio = answer.full_cache_tokens / answer.cache_tokens
+    bars.set_title(
+        f"{answer.cache_tokens} of {answer.full_cache_tokens} tokens in the cache ({ratio:.1f}x smaller)",
+        loc="left",
+        fontsize=9,
+        color="#475569",
+    )
+    return figure
+
+
+def save_figure(figure: Figure, file: Path) -> None:
+    """Save a picture. Raises: SettingsError for an unknown format, StoreError if the file can't be written."""
+    try:
+        figure.savefig(file, dpi=120)
+    except ValueError as error:
+        raise SettingsError(f"can't save a picture as {file.name}: end the name in .png, .pdf or .svg") from error
+    except OSError as error:
+        raise StoreError(f"can't write {file} ({error.strerror}): choose another place") from error
