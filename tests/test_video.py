@@ -166,6 +166,12 @@ def test_a_rate_takes_the_frame_shown_at_each_instant(long_clip: Path) -> None:
     assert numbers(long_clip, Sampling(fps=2, start_s=8.51)) == [255, 270, 285]
 
 
+def test_a_rate_meets_frames_whose_times_the_container_rounded(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "rounded.mkv", 90)
+    assert numbers(path, Sampling(fps=30)) == list(range(90))
+    assert numbers(path, Sampling(fps=3)) == list(range(0, 90, 10))
+
+
 def test_a_range_is_half_open(long_clip: Path) -> None:
     assert numbers(long_clip, Sampling(fps=30, start_s=2, end_s=2.5)) == list(range(60, 75))
     assert numbers(long_clip, Sampling(frames=3, start_s=2, end_s=3)) == [60, 74, 89]
@@ -342,14 +348,24 @@ def test_frames_in_memory_that_are_no_video_are_refused(pixels: object, times_s:
 # broken files
 
 
-def test_a_truncated_file_gives_what_it_holds_and_says_how_much(long_clip: Path, tmp_path: Path) -> None:
-    cut = tmp_path / "cut.mp4"
-    cut.write_bytes(long_clip.read_bytes()[: int(long_clip.stat().st_size * 0.7)])
-    video = open_video(cut, EVERY_FRAME)
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "avi"])
+def test_a_truncated_file_gives_what_it_holds_and_says_how_much(tmp_path: Path, suffix: str) -> None:
+    options = {"movflags": "faststart"} if suffix == "mp4" else {}
+    path = write_video(tmp_path / f"cut.{suffix}", 300, gop=30, container_options=options)
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * 0.7)])
+    video = open_video(path, EVERY_FRAME)
     frames = read(video)
     assert 30 < len(frames) < 290
     assert frame_numbers(frames.pixels) == list(range(len(frames)))
-    assert any("truncated" in note and "of 10.0 s" in note for note in video.notes)
+    held = f"{len(frames) / 30:.1f} s of 10.0 s"
+    assert any("truncated" in note and held in note for note in video.notes)
+
+
+def test_an_intact_file_needs_no_notes(long_clip: Path) -> None:
+    video = open_video(long_clip)
+    assert len(read(video)) == video.planned_frames == 10
+    assert video.notes == ()
+    assert (video.name, video.source_fps, video.duration_s) == ("long.mp4", 30, pytest.approx(10))
 
 
 def test_a_file_cut_before_its_index_says_so(clip: Path, tmp_path: Path) -> None:

@@ -33,21 +33,25 @@ class VideoFile(Video):
     def __init__(self, source: Path | BinaryIO, sampling: Sampling) -> None:
         name = Path(str(getattr(source, "name", "video"))).name
         with opened(source, name) as (container, stream):
-            average_rate = stream.average_rate
-            declared_s = float((stream.duration or 0) * (stream.time_base or 0))
-            declared_frames = stream.frames
             self._size = (stream.codec_context.width, stream.codec_context.height)
             self._index = index_packets(container, stream)
-        if not len(self._index.shown):
-            raise VideoError(f"{name} holds no video frame: it is empty or cut off, get the complete file")
+            average_rate, declared_frames = stream.average_rate, stream.frames
+            declared_s = (container.duration or 0) / av.time_base
+            if stream.duration and stream.time_base:
+                declared_s = float(stream.duration * stream.time_base)
         frames, duration_s = len(self._index.shown), self._index.duration_s
+        if not frames:
+            raise VideoError(f"{name} holds no video frame: it is empty or cut off, get the complete file")
         fps = float(average_rate) if average_rate and self._index.timed else frames / duration_s
         super().__init__(name, self._index.times_s, duration_s, fps, sampling)
         self._source = source
         self._fingerprint: str | None = None
-        if len(self._index.ticks) < declared_frames and self.duration_s < declared_s - 0.5:
+        if len(self._index.ticks) < declared_frames:
+            declared_s = max(declared_s, declared_frames / fps)
+        if duration_s < declared_s - 1 and (not declared_frames or len(self._index.ticks) < declared_frames):
             self._known_notes.append(
-                f"file is truncated: it holds {self.duration_s:.1f} s of {declared_s:.1f} s, using these"
+                f"file is truncated, or its pictures end before its sound: it holds {duration_s:.1f} s of "
+                f"{declared_s:.1f} s, using these"
             )
 
     def fingerprint(self) -> str:

@@ -9,8 +9,8 @@ import numpy as np
 
 from ..errors import SettingsError, VideoError
 
-TOLERANCE_S = 1e-6
-"""Times closer than this are the same: a frame at 0.9999999 s is shown at 1 s."""
+TOLERANCE_S = 1e-3
+"""Times closer than this are the same: Matroska and FLV round a frame's time to 1 ms, so 2/30 s becomes 0.067 s."""
 
 
 @dataclass(frozen=True)
