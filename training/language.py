@@ -1,0 +1,315 @@
+"""The language model in training form: many videos and many questions at once, numerically what inference does.
+
+The modules are those of inference (`videox2l.models.video_xl.decoder`), so parameters have their final names. Linear
+layers run over all chunks of all videos at once. Attention goes chunk by chunk, over the keys [memory | own chunk]:
+a chunk's memory is the prompt and the summary tokens of earlier chunks, in every layer at positions 0, 1, ...
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from training.tokenizer import SPECIAL
+from videox2l.models.video_xl.config import VideoXLConfig
+from videox2l.models.video_xl.decoder import Attention, Decoder
+from videox2l.models.video_xl.window import Window, summary_ends
+from videox2l.rope import Rope
+from videox2l.synthesis.questions import LAST_TIME_S, vocabulary
+
+RATIOS = (2, 4, 8, 16, 32)
+WORDS = [*SPECIAL, *vocabulary()]
+FIRST_TIME_ID = WORDS.index("0:00")
+FRAME_TOKENS = 4
+CHUNK_TOKENS = 40
+
+
+def nano_config(hidden: int = 128, layers: int = 4, heads: int = 4, kv_heads: int = 2, mlp: int = 320) -> VideoXLConfig:
+    """The configuration of nano at a size."""
+    return VideoXLConfig(
+        vocab_size=len(WORDS),
+        hidden_size=hidden,
+        intermediate_size=mlp,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=kv_heads,
+        max_position_embeddings=2048,
+        rope_theta=10000.0,
+        tie_word_embeddings=True,
+        eos_token_id=WORDS.index("</s>"),
+        torch_dtype="float32",
+        mm_hidden_size=hidden,
+        mm_vision_tower="conv",
+        mm_vision_select_layer=-1,
+        mm_token_norm="rms",
+        frame_time_first_token_id=FIRST_TIME_ID,
+        frame_time_tokens=LAST_TIME_S,
+        beacon_embed_ratios=RATIOS,
+        beacon_embed_mean=True,
+        beacon_layout="even",
+        prompt_before_video="<s>",
+        prompt_after_video="{question} <a>",
+        prompt_next_turn="{answer} </s> {question} <a>",
+    )
+
+
+@lru_cache(maxsize=512)
+def window(ratio: int, extra: tuple[int, ...] = ()) -> Window:
+    """The layout of a chunk in a pass of one ratio, with extra ratios behind it."""
+    ends = {r: tuple(summary_ends(CHUNK_TOKENS, r, 0, "even")[0]) for r in (ratio, *extra)}
+    return Window(CHUNK_TOKENS, ratio, ends[ratio], {r: ends[r] for r in extra})
+
+
+@lru_cache(maxsize=512)
+def window_mask(layout: Window, memory: int) -> Tensor:
+    """What each of a chunk's tokens, ordered [raw | summaries | extra summaries], sees of [memory | the same]."""
+    main = layout.main_tokens
+    mask = torch.ones(main + layout.extra_tokens, main + layout.extra_tokens, dtype=torch.bool).tril()
+    mask[main:] = layout.extra_mask
+    order = torch.cat([layout.raw_offsets, layout.summary_offsets, torch.arange(main, len(mask))])
+    return torch.cat([torch.ones(len(mask), memory, dtype=torch.bool), mask[order][:, order]], dim=1)
+
+
+@dataclass
+class Memory:
+    """KVs of a batch of videos: keys (un-rotated) and values per layer, (B, n_h, n, d_h), prompt first.
+
+    slices: for every chunk, where its KVs at each ratio stand.
+    """
+
+    keys: list[Tensor]
+    values: list[Tensor]
+    slices: list[dict[int, slice]]
+    prompt_tokens: int
+
+    def choose(self, levels: Sequence[int]) -> tuple[list[Tensor], list[Tensor]]:
+        """Keys and values of every layer with one ratio chosen for each chunk, in temporal order."""
+        spans = [slice(0, self.prompt_tokens)]
+        spans += [chunk.get(level, chunk[min(chunk)]) for chunk, level in zip(self.slices, levels, strict=True)]
+        index = torch.cat([torch.arange(span.start, span.stop) for span in spans])
+        return [keys[:, :, index] for keys in self.keys], [values[:, :, index] for values in self.values]
+
+
+class LanguageModel(nn.Module):
+    """The decoder with its word table, whose m:ss rows are sums of a minute, a tens and a ones row."""
+
+    def __init__(self, config: VideoXLConfig):
+        super().__init__()
+        self.config = config
+        self.decoder = Decoder(config)
+        del self.decoder.embed_tokens
+        hidden = config.hidden_size
+        self.words = nn.Parameter(torch.randn(FIRST_TIME_ID, hidden) * 0.2)
+        self.minutes = nn.Parameter(torch.randn(LAST_TIME_S // 60, hidden) * 0.2)
+        self.tens = nn.Parameter(torch.randn(6, hidden) * 0.2)
+        self.ones = nn.Parameter(torch.randn(10, hidden) * 0.2)
+        self.rope = Rope(config.head_dim, config.rope_theta)
+        for name, parameter in self.decoder.named_parameters():
+            if name.endswith("bias"):
+                nn.init.zeros_(parameter)
+            elif parameter.dim() == 2 and "embed" not in name:
+                nn.init.normal_(parameter, std=parameter.shape[1] ** -0.5)
+                if "o_proj" in name or "down_proj" in name:
+                    parameter.data *= 0.3
+        nn.init.normal_(self.decoder.beacon_embed_tokens.weight, std=0.2)
+        for layer in self.decoder.layers:  # summary tokens start as raw tokens
+            for name in ("q", "k", "v"):
+                source, target = (getattr(layer.self_attn, f"{kind}{name}_proj") for kind in ("", "beacon_"))
+                target.load_state_dict(source.state_dict())
+
+    def word_table(self) -> Tensor:
+        """The tied embedding (vocabulary, hidden)."""
+        times = self.minutes[:, None, None] + self.tens[:, None] + self.ones
+        return torch.cat([self.words, times.flatten(0, 2)])
+
+    def prompt(self, table: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """Keys and values per layer, (1, n_h, 1, d_h), of the one token before the video."""
+        token = torch.tensor([[[WORDS.index("<s>")]]])
+        nothing = [table.new_zeros(1, self.config.num_key_value_heads, 0, self.config.head_dim)] * len(self.decoder.layers)
+        return self._read(table, (nothing, nothing), token)[1:]
+
+    def watch(self, table: Tensor, visual: Tensor, start_s: Tensor, windows: Sequence[Window]) -> Memory:
+        """Compress videos.
+
+        visual: (B, chunks, frames, 4, hidden) tokens without time; start_s: (B,) whole seconds of the first frame;
+        windows: the layout of each chunk, alike in all videos.
+        """
+        batch, chunks, frames = visual.shape[:3]
+        seconds = start_s[:, None] + torch.arange(chunks * frames)
+        times = table[FIRST_TIME_ID + seconds].unflatten(1, (chunks, frames))
+        raw = (visual + times[:, :, :, None]).flatten(2, 3)  # (B, chunks, 40, hidden)
+        summaries = [part for chunk, layout in enumerate(windows) for part in self._summaries(raw[:, chunk], layout)]
+        hidden = torch.cat([raw.flatten(1, 2), *summaries], dim=1)  # [raw of all chunks | summaries of all chunks]
+        place = Placement(windows, prompt_tokens=1)
+        prompt_keys, prompt_values = self.prompt(table)
+        kept_keys, kept_values = [], []
+        layers = list(self.decoder.layers)
+        for depth, layer in enumerate(layers):
+            attention, normed = layer.self_attn, layer.input_layernorm(hidden)
+            if depth == len(layers) - 1:  # the last layer's KVs are all that is left to make
+                split = place.raw_tokens if place.keeps_raw else 0
+                kept_keys.append(self._project(attention, "k", normed, split))
+                kept_values.append(self._project(attention, "v", normed, split))
+                break
+            keys = self._project(attention, "k", normed, place.raw_tokens)
+            values = self._project(attention, "v", normed, place.raw_tokens)
+            kept_keys.append(keys[:, :, place.kept])
+            kept_values.append(values[:, :, place.kept])
+            # The layer before the last need not compute raw tokens that no KV is kept of.
+            first_query = place.raw_tokens if depth == len(layers) - 2 and not place.keeps_raw else 0
+            query = self._project(attention, "q", normed[:, first_query:], place.raw_tokens - first_query)
+            attended = self._attend_by_chunk(
+                place,
+                self.rope(query, place.positions[first_query:]),
+                (self.rope(keys, place.positions), values),
+                (
+                    self.rope(
+                        torch.cat([prompt_keys[depth].expand(batch, -1, -1, -1), keys[:, :, place.main]], 2),
+                        torch.arange(len(place.main) + 1),
+                    ),
+                    torch.cat([prompt_values[depth].expand(batch, -1, -1, -1), values[:, :, place.main]], 2),
+                ),
+                first_query,
+            )
+            hidden = layer.finish(hidden[:, first_query:], attended)
+        return Memory(
+            [torch.cat([p.expand(batch, -1, -1, -1), k], 2) for p, k in zip(prompt_keys, kept_keys, strict=True)],
+            [torch.cat([p.expand(batch, -1, -1, -1), v], 2) for p, v in zip(prompt_values, kept_values, strict=True)],
+            place.kept_slices,
+            1,
+        )
+
+    def read(self, table: Tensor, memory: tuple[list[Tensor], list[Tensor]], ids: Tensor) -> Tensor:
+        """Final states (B, Q, n, hidden) of questions (B, Q, n), each behind its video's chosen KVs."""
+        return self.decoder.norm(self._read(table, memory, ids)[0]).unflatten(1, ids.shape[1:])
+
+    def _read(
+        self, table: Tensor, memory: tuple[list[Tensor], list[Tensor]], ids: Tensor
+    ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+        questions, length = ids.shape[1:]
+        hidden = table[ids].flatten(1, 2)  # (B, Q * n, hidden)
+        past = memory[0][0].shape[2]
+        positions = past + torch.arange(length).repeat(questions)
+        causal = torch.ones(length, length, dtype=torch.bool).tril()
+        mask = torch.cat(
+            [torch.ones(questions * length, past, dtype=torch.bool), torch.block_diag(*[causal] * questions).bool()], 1
+        )
+        all_keys, all_values = [], []
+        for layer, past_keys, past_values in zip(self.decoder.layers, *memory, strict=True):
+            attention, normed = layer.self_attn, layer.input_layernorm(hidden)
+            query, keys, values = (self._project(attention, name, normed, questions * length) for name in "qkv")
+            all_keys.append(keys)
+            all_values.append(values)
+            attended = attend(
+                self.rope(query, positions),
+                torch.cat([self.rope(past_keys, torch.arange(past)), self.rope(keys, positions)], 2),
+                torch.cat([past_values, values], 2),
+                mask,
+            )
+            hidden = layer.finish(hidden, attended)
+        return hidden, all_keys, all_values
+
+    def _summaries(self, raw: Tensor, layout: Window) -> list[Tensor]:
+        """Inputs of a chunk's summary tokens at each of its ratios, (B, summaries, hidden), from raw (B, 40, hidden)."""
+        parts = []
+        for ratio, ends in ((layout.ratio, layout.ends), *layout.extra.items()):
+            if not ends:
+                continue
+            row = self.decoder.beacon_embed_tokens.weight[RATIOS.index(ratio)]
+            parts.append(row + torch.einsum("sn,bnd->bsd", span_means(ends), raw))
+        return parts
+
+    def _project(self, attention: Attention, name: str, hidden: Tensor, raw_tokens: int) -> Tensor:
+        """Un-rotated q, k or v, (B, heads, n, d_h), of [raw | summaries]."""
+        ordinary, summary = getattr(attention, f"{name}_proj"), getattr(attention, f"beacon_{name}_proj")
+        parts = []
+        if raw_tokens:
+            parts.append(ordinary(hidden[:, :raw_tokens]))
+        if raw_tokens < hidden.shape[1]:
+            parts.append(summary(hidden[:, raw_tokens:]))
+        out = torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
+        return out.unflatten(2, (-1, self.config.head_dim)).transpose(1, 2)
+
+    def _attend_by_chunk(
+        self,
+        place: Placement,
+        query: Tensor,
+        own: tuple[Tensor, Tensor],
+        memory: tuple[Tensor, Tensor],
+        first_query: int,
+    ) -> Tensor:
+        """Attention output (B, n, heads * d_h) of the queries from first_query on."""
+        raw_out, summary_out = [], []
+        for chunk, layout in enumerate(place.windows):
+            raw, summaries, past = place.raw[chunk], place.summaries[chunk], place.memory_tokens[chunk]
+            keys, values = (
+                torch.cat([memory[i][:, :, :past], own[i][:, :, raw], own[i][:, :, summaries]], 2) for i in range(2)
+            )
+            asking = query[:, :, summaries.start - first_query : summaries.stop - first_query]
+            mask = window_mask(layout, past)
+            if first_query == 0:
+                asking = torch.cat([query[:, :, raw], asking], 2)
+            else:
+                mask = mask[CHUNK_TOKENS:]
+            out = attend(asking, keys, values, mask)
+            if first_query == 0:
+                raw_out.append(out[:, :CHUNK_TOKENS])
+                out = out[:, CHUNK_TOKENS:]
+            summary_out.append(out)
+        return torch.cat(raw_out + summary_out, 1)
+
+
+class Placement:
+    """Where the tokens [raw of all chunks | summaries of all chunks] stand, by chunk, in memory and in time."""
+
+    def __init__(self, windows: Sequence[Window], prompt_tokens: int):
+        self.windows = windows
+        self.raw_tokens = CHUNK_TOKENS * len(windows)
+        self.keeps_raw = windows[0].ratio == 1
+        self.raw, self.summaries, self.memory_tokens, self.kept_slices = [], [], [], []
+        raw_positions, summary_positions, main = [], [], []
+        past, at, kept = prompt_tokens, self.raw_tokens, prompt_tokens
+        for chunk, layout in enumerate(windows):
+            total = len(layout.ends) + layout.extra_tokens
+            self.raw.append(slice(CHUNK_TOKENS * chunk, CHUNK_TOKENS * (chunk + 1)))
+            self.summaries.append(slice(at, at + total))
+            self.memory_tokens.append(past)
+            raw_positions.append(past + layout.positions[layout.raw_offsets])
+            order = torch.cat([layout.summary_offsets, torch.arange(layout.main_tokens, len(layout.positions))])
+            summary_positions.append(past + layout.positions[order])
+            main.append(
+                torch.arange(self.raw[-1].start, self.raw[-1].stop)
+                if self.keeps_raw
+                else torch.arange(at, at + len(layout.ends))
+            )
+            slices = {}
+            for ratio, size in ((layout.ratio, len(main[-1])), *((r, len(ends)) for r, ends in layout.extra.items())):
+                slices[ratio] = slice(kept, kept + size)
+                kept += size
+            self.kept_slices.append(slices)
+            past += len(main[-1])
+            at += total
+        self.positions = torch.cat(raw_positions + summary_positions)
+        self.main = torch.cat(main)
+        self.kept = slice(0, self.raw_tokens) if self.keeps_raw else slice(self.raw_tokens, at)
+
+
+@lru_cache
+def span_means(ends: tuple[int, ...]) -> Tensor:
+    """The matrix (summaries, 40) that averages, for each summary token, the raw tokens since the one before."""
+    means = torch.zeros(len(ends), CHUNK_TOKENS)
+    for row, (start, end) in enumerate(zip((0, *ends[:-1]), ends, strict=True)):
+        means[row, start:end] = 1 / (end - start)
+    return means
+
+
+def attend(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
+    """(B, heads, n, d_h) queries over (B, n_h, m, d_h) keys under a mask (n, m) -> (B, n, heads * d_h)."""
+    groups = query.shape[1] // keys.shape[1]
+    keys, values = (states.repeat_interleave(groups, dim=1) for states in (keys, values))
+    return F.scaled_dot_product_attention(query, keys, values, attn_mask=mask).transpose(1, 2).flatten(2)

@@ -1,0 +1,106 @@
+"""Stage 1: the vision tower and projector, by classifying what each visual token shows against a table of words.
+
+A visual token is trained to point at the embeddings of all the words that describe its quadrant at once. The same table
+then becomes the language model's tied word embedding, so the language model can read visual tokens from its first step.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from training.bank import GROUPS, normalise
+from videox2l.models.video_xl.conv_tower import ConvTower, ConvTowerConfig
+from videox2l.models.video_xl.vision import pool
+
+WEIGHTS = {"colour": 1.0, "shape": 1.0, "digit": 2.0, "row": 0.3, "column": 0.3, "place": 0.4, "light": 0.3}
+
+
+class Eyes(nn.Module):
+    """Tower, projector and 2x2 pooling, with the word table they are trained against."""
+
+    def __init__(self, config: ConvTowerConfig, hidden_size: int):
+        super().__init__()
+        self.config = config
+        self.tower = ConvTower(config)
+        self.projector = nn.Sequential(
+            nn.Linear(config.hidden_size, hidden_size), nn.GELU(), nn.Linear(hidden_size, hidden_size)
+        )
+        words = sorted({word for group in GROUPS.values() for word in group if word})
+        self.word_rows = {word: row for row, word in enumerate(words)}
+        self.words = nn.Parameter(torch.randn(len(words), hidden_size) * 0.1)
+        self.nothing = nn.Parameter(torch.randn(len(GROUPS), hidden_size) * 0.1)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Normalised pixels (T, 3, 64, 64) -> visual tokens (T, 4, hidden), RMS-normalised."""
+        tokens = pool(self.projector(self.tower(pixels)), 2)
+        return F.rms_norm(tokens.float(), tokens.shape[-1:], eps=1e-6)
+
+    def classify(self, tokens: Tensor) -> list[Tensor]:
+        """Logits over each of GROUPS."""
+        logits = []
+        for index, group in enumerate(GROUPS.values()):
+            rows = [self.words[self.word_rows[word]] if word else self.nothing[index] for word in group]
+            logits.append(tokens @ torch.stack(rows).T)
+        return logits
+
+
+def train_tower(bank: Path, out: Path, config: ConvTowerConfig, hidden_size: int, minutes: float, seed: int) -> None:
+    """Train on the bank's frames for a number of minutes; save the weights and log the held-out accuracy."""
+    torch.manual_seed(seed)
+    frames = np.load(bank / "frames.npy", mmap_mode="r").reshape(-1, 64, 64, 3)
+    labels = torch.from_numpy(np.load(bank / "labels.npy")).flatten(0, 1).long()
+    held_out = torch.arange(len(frames) - 2000, len(frames))
+    eyes = Eyes(config, hidden_size).to(memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(eyes.parameters(), lr=2e-3, weight_decay=0.02, betas=(0.9, 0.98))
+    rng = np.random.default_rng(seed)
+    start, step = time.time(), 0
+    with (out / "tower.jsonl").open("w") as log:
+        while (progress := (time.time() - start) / (60 * minutes)) < 1:
+            for group in optimizer.param_groups:
+                group["lr"] = 2e-3 * min(1, (step + 1) / 100) * (0.5 + 0.5 * math.cos(math.pi * progress))
+            batch = np.sort(rng.choice(len(frames) - 2000, 128, replace=False))
+            pixels = normalise(torch.from_numpy(frames[batch])).to(memory_format=torch.channels_last)
+            with torch.autocast("cpu", torch.bfloat16):
+                tokens = eyes(pixels)
+            logits = eyes.classify(tokens)
+            truth = labels[batch]
+            losses = [F.cross_entropy(logit.flatten(0, 1), truth[..., g].flatten()) for g, logit in enumerate(logits)]
+            loss = sum(weight * one for weight, one in zip(WEIGHTS.values(), losses, strict=True))
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(eyes.parameters(), 1.0)
+            optimizer.step()
+            step += 1
+            if step % 200 == 0:
+                accuracy = measure(eyes, torch.from_numpy(frames[held_out]), labels[held_out])
+                record = {"step": step, "s": round(time.time() - start), "loss": loss.item()} | accuracy
+                print(json.dumps(record), file=log, flush=True)
+                torch.save(eyes.state_dict(), out / "tower.pt")
+    torch.save(eyes.state_dict(), out / "tower.pt")
+
+
+@torch.no_grad()
+def measure(eyes: Eyes, frames: Tensor, labels: Tensor) -> dict[str, float]:
+    """Accuracy by group; for colour, shape and digit where there is a needle, and "nothing" where there is none."""
+    logits = eyes.classify(encode(eyes, frames))
+    needle = labels[..., 0] > 0
+    accuracy = {}
+    for index, name in enumerate(GROUPS):
+        right = logits[index].argmax(-1) == labels[..., index]
+        accuracy[name] = round((right[needle] if index < 3 else right).float().mean().item(), 4)
+    accuracy["nothing"] = round((logits[0].argmax(-1) == 0)[~needle].float().mean().item(), 4)
+    return accuracy
+
+
+@torch.no_grad()
+def encode(eyes: Eyes, frames: Tensor) -> Tensor:
+    """Visual tokens (T, 4, hidden) of uint8 frames (T, 64, 64, 3), without their time."""
+    return torch.cat([eyes(normalise(part).contiguous(memory_format=torch.channels_last)) for part in frames.split(250)])
