@@ -237,21 +237,25 @@ def test_only_the_last_chunk_is_shorter(clip: Path) -> None:
 def test_memory_holds_one_chunk_and_unsampled_frames_are_not_converted(
     long_clip: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    converted = []
-    convert = VideoFile._pixels
-    monkeypatch.setattr(
-        VideoFile, "_pixels", lambda video, picture: converted.append(picture.pts) or convert(video, picture)
-    )
-    chunks = open_video(long_clip, Sampling(frames=50)).chunks(10)
     before: list[weakref.ref[torch.Tensor]] = []
+    converted = 0
+    convert = VideoFile._pixels
+
+    def counted(video: VideoFile, picture: av.VideoFrame) -> torch.Tensor:
+        nonlocal converted
+        converted += 1
+        assert all(pixels() is None for pixels in before)  # the next chunk grows after the last has gone
+        return convert(video, picture)
+
+    monkeypatch.setattr(VideoFile, "_pixels", counted)
+    chunks = open_video(long_clip, Sampling(frames=50)).chunks(10)
     for count in range(1, 6):
         chunk = next(chunks)
-        assert len(converted) == 10 * count  # nothing is read ahead
-        assert all(pixels() is None for pixels in before)
+        assert converted == 10 * count  # nothing is read ahead
         before.append(weakref.ref(chunk.pixels))
         del chunk
     assert next(chunks, None) is None
-    assert len(converted) == 50
+    assert converted == 50
 
 
 def test_a_chunk_of_no_frames_is_refused(clip: Path) -> None:
