@@ -1,12 +1,18 @@
 """Video-X2L: ask questions about long videos from a KV cache compressed at two levels."""
 
-from videox2l.answer import Answer
-from videox2l.compression.summary_tokens import SummaryTokens
-from videox2l.engine import Chat, VideoX2L
-from videox2l.errors import VideoX2LError
-from videox2l.generation import Generation
-from videox2l.index import VideoIndex
-from videox2l.video import FrameArray, Sampling
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from videox2l.answer import Answer
+    from videox2l.compression.summary_tokens import SummaryTokens
+    from videox2l.engine import Chat, VideoX2L
+    from videox2l.errors import VideoX2LError
+    from videox2l.generation import Generation
+    from videox2l.index import VideoIndex
+    from videox2l.video import FrameArray, Sampling
 
 __version__ = "0.1.0"
 
@@ -21,3 +27,22 @@ __all__ = [
     "VideoX2L",
     "VideoX2LError",
 ]
+
+_HOMES = {
+    "Answer": "answer",
+    "Chat": "engine",
+    "FrameArray": "video",
+    "Generation": "generation",
+    "Sampling": "video",
+    "SummaryTokens": "compression.summary_tokens",
+    "VideoIndex": "index",
+    "VideoX2L": "engine",
+    "VideoX2LError": "errors",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name when it is first used, so that the command line starts without torch."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

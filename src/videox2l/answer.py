@@ -28,6 +28,7 @@ class ChunkReport:
 class Answer:
     """An answer to one question.
 
+    moments: the chunks it came from, most relevant first: the k highest-scored of those read at the finest level.
     cache_tokens: prompt and video tokens in the cache it was decoded from; full_cache_tokens: the same without
     compression. timings_s: seconds by stage. notes: what the user should know, as words the model has no token for.
     """
@@ -40,15 +41,9 @@ class Answer:
     model: str
     index_reused: bool
     question: str
+    moments: tuple[ChunkReport, ...]
     index: VideoIndex = field(repr=False)
     notes: tuple[str, ...] = ()
-
-    @property
-    def moments(self) -> tuple[ChunkReport, ...]:
-        """The chunks read in full detail, most relevant first."""
-        finest = min(chunk.level for chunk in self.chunks)
-        fine = [chunk for chunk in self.chunks if chunk.level == finest]
-        return tuple(sorted(fine, key=lambda chunk: -chunk.score))
 
     def to_json(self) -> dict[str, Any]:
         """The object that `videox2l ask --json` prints."""

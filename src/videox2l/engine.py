@@ -40,8 +40,8 @@ class VideoX2L:
 
     compressor: levels and how they are made. chunk_frames: frames in a chunk, or the first chunks' sizes one by one,
     the last one repeated. oracle: by name, or one of your own. encoder: the dual encoder that embeds frames for the
-    contrastive oracle. k: chunks re-loaded at the finest level. positions: see `load_cache`. store: where indexes are
-    kept.
+    contrastive oracle. k: chunks re-loaded at the finest level. moments: what the manual oracle selects. seed: of the
+    random oracle. positions: see `load_cache`. store: where indexes are kept.
     """
 
     model: MLLM
@@ -50,6 +50,8 @@ class VideoX2L:
     oracle: str | Oracle = "attention"
     encoder: DualEncoder | None = None
     k: int = 3
+    moments: str = ""
+    seed: int = 0
     positions: Positions = "contiguous"
     store: Store = field(default_factory=lambda: open_store("ram"))
 
@@ -65,7 +67,7 @@ class VideoX2L:
             raise SettingsError(
                 "original positions need levels made in a single pass: each pass of two_pass has positions of its own"
             )
-        if isinstance(self.oracle, str) and self.oracle != "manual":
+        if isinstance(self.oracle, str):
             self._oracle(self.oracle, self.k)
 
     @classmethod
@@ -115,10 +117,7 @@ class VideoX2L:
 
     def ask(self, index: VideoIndex, question: str, **settings: Any) -> Answer:
         """Answer a question about an indexed video; see `stream` for the settings."""
-        stream = self.stream(index, question, **settings)
-        for _ in stream:
-            pass
-        return stream.answer
+        return self.stream(index, question, **settings).answer
 
     def stream(
         self,
@@ -129,14 +128,15 @@ class VideoX2L:
         k: int | None = None,
         generation: Generation | None = None,
         history: tuple[Turn, ...] = (),
+        finished: Callable[[Answer], None] = lambda _: None,
     ) -> AnswerStream:
         """Answer a question piece by piece: iterate over the text, then read `.answer`.
 
-        oracle, k: instead of this engine's. history: earlier turns, which stay in the context.
+        oracle, k: instead of this engine's. history: earlier turns, which stay in the context. finished: called once
+        with the finished answer.
         Raises: QuestionError if the question is empty or too long; SettingsError.
         """
-        if not question.strip():
-            raise QuestionError("the question is empty: ask something about the video")
+        check_question(question)
         clock = Clock({"index": index.seconds})
         ids = self.model.question_ids(question, history)
         with clock("relevance"), torch.no_grad():
@@ -147,7 +147,7 @@ class VideoX2L:
             cache = load_cache(
                 self.model, index, selection.levels, self.positions, room=len(ids) + generation.max_new_tokens
             )
-        return AnswerStream(self.model, index, question, selection, cache, ids, generation, clock)
+        return AnswerStream(self.model, index, question, selection, cache, ids, generation, clock, finished)
 
     def chat(self, index: VideoIndex) -> Chat:
         """A conversation about an indexed video."""
@@ -160,7 +160,7 @@ class VideoX2L:
         return select_top_k(scores, index, None if chosen.decides else k)
 
     def _oracle(self, name: str, k: int) -> Oracle:
-        return make_oracle(name, OracleSettings(k=k, encoder=self.encoder))
+        return make_oracle(name, OracleSettings(k, self.seed, self.moments, self.encoder))
 
     def _check_length(self, question_tokens: int, cache_tokens: int) -> None:
         limit = self.model.max_positions
@@ -184,6 +184,12 @@ class VideoX2L:
             "encoder": self.encoder.fingerprint if self.encoder else None,
         }
         return hashlib.blake2b(json.dumps(about, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
+def check_question(question: str) -> None:
+    """Raises: QuestionError if there is nothing asked."""
+    if not question.strip():
+        raise QuestionError("the question is empty: ask something about the video")
 
 
 @dataclass
@@ -215,8 +221,9 @@ class AnswerStream:
         ids: torch.Tensor,
         generation: Generation,
         clock: Clock,
+        finished: Callable[[Answer], None] = lambda _: None,
     ):
-        self._clock = clock
+        self._clock, self._tell_finished = clock, finished
         self._pieces = stream_text(generate(model, cache, ids, generation), model.tokenizer, generation.stop)
         self._text = ""
         self._finished = False
@@ -235,6 +242,7 @@ class AnswerStream:
             model=model.name,
             index_reused=index.reused,
             question=question,
+            moments=tuple(reports[chunk] for chunk in selection.moments),
             index=index,
             notes=(*index.notes, *notes),
         )
@@ -247,7 +255,9 @@ class AnswerStream:
         with self._clock("decode" if self._text else "first_token"):
             piece = next(self._pieces, None)
         if piece is None:
-            self._finished = True
+            if not self._finished:
+                self._finished = True
+                self._tell_finished(self.answer)
             raise StopIteration
         self._text += piece
         return piece
@@ -270,12 +280,11 @@ class Chat:
 
     def ask(self, question: str, **settings: Any) -> Answer:
         """Ask the next question; settings as for `VideoX2L.stream`."""
-        answer = self.engine.ask(self.index, question, history=tuple(self.turns), **settings)
-        self.turns.append(Turn(question, answer.text))
-        return answer
+        return self.stream(question, **settings).answer
 
-    def stream(self, question: str, **settings: Any) -> Iterator[str]:
-        """Ask the next question and yield the answer's text piece by piece."""
-        stream = self.engine.stream(self.index, question, history=tuple(self.turns), **settings)
-        yield from stream
-        self.turns.append(Turn(question, stream.answer.text))
+    def stream(self, question: str, **settings: Any) -> AnswerStream:
+        """Ask the next question and iterate over the answer's text; the turn counts once it is finished."""
+        return self.engine.stream(self.index, question, history=tuple(self.turns), finished=self._remember, **settings)
+
+    def _remember(self, answer: Answer) -> None:
+        self.turns.append(Turn(answer.question, answer.text))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from videox2l.compression.summary_tokens import SummaryCompression, SummaryTokens, decoder_tokens
+from videox2l.compression.summary_tokens import SummaryCompression, SummaryTokens
 from videox2l.errors import SettingsError
 from videox2l.index import ChunkEntry, VideoIndex, chunk_tensors, read_kv, shared_levels
 from videox2l.models.base import MLLM
@@ -96,7 +96,7 @@ def build_index(
         entries.append(entry)
         done += len(frames)
         progress(IndexProgress(frames_read, video.planned_frames, len(entries)))
-    return finish(key, shelf, video, model, compressor, prompt, entries, started)
+    return finish(key, shelf, video, compression, entries, started)
 
 
 def restore(shelf: Shelf, compression: SummaryCompression) -> tuple[list[ChunkEntry], int]:
@@ -144,23 +144,18 @@ def finish(
     key: str,
     shelf: Shelf,
     video: Video,
-    model: MLLM,
-    compressor: SummaryTokens,
-    prompt: KV,
+    compression: SummaryCompression,
     entries: list[ChunkEntry],
     started: float,
 ) -> VideoIndex:
     """Mark the index complete and hand it out."""
-    chunk_tokens = [entry.raw_tokens for entry in entries]
-    counts = {
-        passes: decoder_tokens(replace(compressor, passes=passes), model, chunk_tokens)
-        for passes in ("single_pass", "two_pass")
-    }
+    prompt = compression.prompt
+    counts = compression.decoder_tokens([entry.raw_tokens for entry in entries])
     index = VideoIndex(
         key=key,
         video_name=video.name,
         duration_s=video.duration_s,
-        levels=compressor.levels,
+        levels=compression.settings.levels,
         prompt=prompt.to("cpu"),
         entries=tuple(entries),
         shelf=shelf,

@@ -10,19 +10,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from videox2l.errors import SettingsError, StoreError
+from videox2l.times import clock
 
 if TYPE_CHECKING:
     from videox2l.answer import Answer
 
 FINE, COARSE = "#2563eb", "#cbd5e1"
 THUMBNAILS = 12
-
-
-def clock(seconds: float, _: object = None) -> str:
-    """Seconds as m:ss or h:mm:ss."""
-    minutes, second = divmod(int(seconds), 60)
-    hours, minute = divmod(minutes, 60)
-    return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute}:{second:02d}"
 
 
 def draw_timeline(answer: Answer) -> Figure:
@@ -50,22 +44,23 @@ def draw_timeline(answer: Answer) -> Figure:
     strip.set_title(f"{answer.question}  \N{RIGHTWARDS ARROW}  {answer.text}", loc="left", fontsize=12, wrap=True)
 
     scores = np.array([chunk.score for chunk in answer.chunks])
+    floor = scores.min() - 0.08 * (np.ptp(scores) or 1.0)  # so that the least relevant chunk has a bar too
     for level in sorted({chunk.level for chunk in answer.chunks}):
         of_level = np.array([chunk.level == level for chunk in answer.chunks])
         bars.bar(
             starts[of_level],
-            scores[of_level] - min(scores.min(), 0),
+            scores[of_level] - floor,
             widths[of_level] * 0.96,
-            bottom=min(scores.min(), 0),
+            bottom=floor,
             align="edge",
             color=FINE if level == finest else COARSE,
             label=f"{level}x",
         )
     bars.set(xlim=(begin_s, end_s), xlabel="time", ylabel="relevance")
     bars.xaxis.set_major_locator(MaxNLocator(10, integer=True))
-    bars.xaxis.set_major_formatter(FuncFormatter(clock))
+    bars.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: clock(seconds)))
     bars.spines[["top", "right"]].set_visible(False)
-    bars.legend(title="compression", loc="upper right", frameon=False, ncols=4)
+    bars.legend(loc="lower right", bbox_to_anchor=(1, 1), frameon=False, ncols=4, fontsize=9)
     ratio = answer.full_cache_tokens / answer.cache_tokens
     bars.set_title(
         f"{answer.cache_tokens} of {answer.full_cache_tokens} tokens in the cache ({ratio:.1f}x smaller)",

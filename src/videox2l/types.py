@@ -91,7 +91,9 @@ class Selection:
 
     levels: nominal compression ratio per chunk, in temporal order.
     scores: relevance per chunk, higher is more relevant; comparable only within one question.
+    moments: the most relevant chunks among those read at the finest ratio, best first.
     """
 
     levels: tuple[int, ...]
     scores: tuple[float, ...]
+    moments: tuple[int, ...]

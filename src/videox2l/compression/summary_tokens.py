@@ -8,7 +8,7 @@ level's summaries read the same raw tokens and the finest level's memory.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from torch import Tensor
@@ -116,6 +116,12 @@ class SummaryCompression:
             pass
         self._remember(kvs)
 
+    def decoder_tokens(self, chunk_tokens: list[int]) -> dict[str, int]:
+        """Tokens the decoder runs for a whole video with such chunks, in either way of making the levels."""
+        layout = self.model.config.beacon_layout
+        ways: tuple[Literal["single_pass", "two_pass"], ...] = ("single_pass", "two_pass")
+        return {way: decoder_tokens(replace(self.settings, passes=way), layout, chunk_tokens) for way in ways}
+
     def _windows(self, raw_tokens: int, is_edge: bool) -> list[tuple[tuple[int, ...], Window]]:
         """Every pass's levels and the window it runs."""
         layout = self.model.config.beacon_layout
@@ -144,7 +150,7 @@ class SummaryCompression:
                 cache.append(part)
 
 
-def decoder_tokens(settings: SummaryTokens, model: VideoXL, chunk_tokens: list[int]) -> int:
+def decoder_tokens(settings: SummaryTokens, layout: Literal["carry", "even"], chunk_tokens: list[int]) -> int:
     """Tokens the decoder runs for a video whose chunks have so many visual tokens, prompt left out."""
     remainders, total = Remainders(), 0
     for index, raw_tokens in enumerate(chunk_tokens):
@@ -154,7 +160,7 @@ def decoder_tokens(settings: SummaryTokens, model: VideoXL, chunk_tokens: list[i
             seen: set[int] = set()
             for level in levels:
                 ratio = settings.ratio(level, is_edge)
-                ends = remainders.ends(level, ratio, raw_tokens, model.config.beacon_layout)
+                ends = remainders.ends(level, ratio, raw_tokens, layout)
                 total += len(ends) if ratio not in seen else 0
                 seen.add(ratio)
     return total

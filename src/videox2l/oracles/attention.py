@@ -16,7 +16,10 @@ from videox2l.reload import chunk_spans, load_cache
 
 @dataclass(frozen=True)
 class Attention(Oracle):
-    """Attention mass on a chunk, mean over heads and layers (Video-X2L, arXiv 2506.21184, section 3.3).
+    """Attention mass on a chunk, mean over heads, layers and the chunk's KVs (Video-X2L, arXiv 2506.21184, section 3.3).
+
+    The mean over KVs changes nothing among chunks of one size; it keeps a first or last chunk, which is stored finer,
+    from looking relevant by its size.
 
     tokens: whose attention: the "last" question token's (it recalls best), or the mean of "all".
     level: the level whose KVs are read; None is the coarsest.
@@ -45,4 +48,4 @@ class Attention(Oracle):
             logits = (asked @ layer_keys.transpose(1, 2)).float() / asked.shape[-1] ** 0.5
             mass += logits.masked_fill(hidden, float("-inf")).softmax(-1).mean(dim=(0, 1))
         spans = chunk_spans(index, levels)
-        return torch.stack([mass[span].sum() for span in spans]).cpu() / len(queries)
+        return torch.stack([mass[span].mean() for span in spans]).cpu() / len(queries)

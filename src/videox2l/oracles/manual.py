@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -13,6 +12,7 @@ from videox2l.errors import SettingsError
 from videox2l.index import VideoIndex
 from videox2l.models.base import MLLM
 from videox2l.oracles.base import Oracle
+from videox2l.times import parse_time
 
 
 @dataclass(frozen=True)
@@ -59,16 +59,3 @@ class Manual(Oracle):
         if not chunks and not ranges:
             raise SettingsError("the manual oracle needs moments: pass chunk numbers as 3,5 or times as 1:10-1:30")
         return cls(tuple(chunks), tuple(ranges))
-
-
-def parse_time(text: str) -> float:
-    """Seconds of "75s", "1:15" or "1:01:15.5". Raises: SettingsError for anything else."""
-    text = text.strip()
-    if match := re.fullmatch(r"(\d+(?:\.\d+)?)s", text):
-        return float(match[1])
-    if re.fullmatch(r"(\d+:)?\d+:\d+(\.\d+)?", text):
-        seconds = 0.0
-        for part in text.split(":"):
-            seconds = seconds * 60 + float(part)
-        return seconds
-    raise SettingsError(f"{text!r} is not a time: write 75s or 1:15")

@@ -1,9 +1,9 @@
 """Videos, from any source, as a stream of chunks of sampled frames with their timestamps."""
 
-from .array import FrameArray
-from .folder import ImageFolder
-from .open import open_video
-from .sampling import Sampling
-from .video import Video
+from videox2l.video.array import FrameArray
+from videox2l.video.folder import ImageFolder
+from videox2l.video.open import open_video
+from videox2l.video.sampling import Sampling
+from videox2l.video.video import Video
 
 __all__ = ["FrameArray", "ImageFolder", "Sampling", "Video", "open_video"]

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import VideoError
-from .fingerprint import fingerprint
-from .sampling import Sampling
-from .video import Video
+from videox2l.errors import VideoError
+from videox2l.video.fingerprint import fingerprint
+from videox2l.video.sampling import Sampling
+from videox2l.video.video import Video
 
 
 @dataclass(frozen=True, eq=False)

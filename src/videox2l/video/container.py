@@ -13,7 +13,7 @@ from av.container import InputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from ..errors import VideoError
+from videox2l.errors import VideoError
 
 
 @contextmanager

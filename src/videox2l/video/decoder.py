@@ -11,7 +11,7 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from .packets import PacketIndex, Run, demux, land
+from videox2l.video.packets import PacketIndex, Run, demux, land
 
 
 class Decoder:

@@ -13,13 +13,13 @@ from av.buffer import Buffer
 from av.video.frame import VideoFrame
 from torch import Tensor
 
-from ..errors import VideoError
-from .container import opened
-from .decoder import Decoder
-from .fingerprint import blocks, fingerprint
-from .packets import index_packets
-from .sampling import Sampling
-from .video import Video
+from videox2l.errors import VideoError
+from videox2l.video.container import opened
+from videox2l.video.decoder import Decoder
+from videox2l.video.fingerprint import blocks, fingerprint
+from videox2l.video.packets import index_packets
+from videox2l.video.sampling import Sampling
+from videox2l.video.video import Video
 
 
 class VideoFile(Video):

@@ -12,10 +12,10 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from ..errors import SettingsError, VideoError
-from .fingerprint import blocks, fingerprint
-from .sampling import Sampling
-from .video import Video
+from videox2l.errors import SettingsError, VideoError
+from videox2l.video.fingerprint import blocks, fingerprint
+from videox2l.video.sampling import Sampling
+from videox2l.video.video import Video
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import BinaryIO
 
-from ..errors import VideoError
-from .array import FrameArray, VideoArray
-from .file import VideoFile
-from .folder import ImageFolder, VideoFolder
-from .sampling import Sampling
-from .video import Video
+from videox2l.errors import VideoError
+from videox2l.video.array import FrameArray, VideoArray
+from videox2l.video.file import VideoFile
+from videox2l.video.folder import ImageFolder, VideoFolder
+from videox2l.video.sampling import Sampling
+from videox2l.video.video import Video
 
 Source = str | Path | BinaryIO | ImageFolder | FrameArray
 EVERY_SECOND = Sampling()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import SettingsError, VideoError
+from videox2l.errors import SettingsError, VideoError
 
 TOLERANCE_S = 1e-3
 """Times closer than this are the same: Matroska and FLV round a frame's time to 1 ms, so 2/30 s becomes 0.067 s."""

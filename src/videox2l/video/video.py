@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import chain, repeat
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import SettingsError, VideoError
-from ..types import Frames
-from .sampling import Sampling, plan_frames
+from videox2l.errors import SettingsError, VideoError
+from videox2l.types import Frames
+from videox2l.video.sampling import Sampling, plan_frames
 
 
 class Video(ABC):
@@ -32,6 +33,7 @@ class Video(ABC):
         self.source_fps = source_fps
         self.duration_s = duration_s
         self.position = 0
+        self._end_s = min(duration_s, sampling.end_s or duration_s)
         self._times_s = times_s
         try:
             plan = plan_frames(sampling, times_s, duration_s)
@@ -60,23 +62,31 @@ class Video(ABC):
     def _read(self, picks: np.ndarray) -> Iterator[tuple[int, Tensor]]:
         """Yield (frame index, uint8 pixels (H, W, 3)) for the ascending picks that decode."""
 
-    def chunks(self, size: int, skip: int = 0) -> Iterator[Frames]:
+    @property
+    def end_s(self) -> float:
+        """Where the sampled range ends, in seconds."""
+        return self._end_s
+
+    def chunks(self, size: int | Sequence[int], skip: int = 0) -> Iterator[Frames]:
         """Read the sampled frames, about one chunk in memory at a time.
 
-        size: frames in a chunk; the last may have fewer.
+        size: frames in a chunk, or the sizes of the first chunks, the last one repeated; a video's last chunk may
+            have fewer.
         skip: start after so many planned frames; see `position` for resuming.
 
         Raises SettingsError if size or skip is out of its domain; VideoError, while reading, if no frame
         decodes.
         """
-        if size < 1:
+        sizes = (size,) if isinstance(size, int) else tuple(size)
+        if not sizes or min(sizes) < 1:
             raise SettingsError(f"size={size} is not a chunk size: give a number of frames from 1 up")
         if skip < 0:
             raise SettingsError(f"skip={skip} is not a number of frames to skip: give 0 or more")
-        return self._chunks(size, skip)
+        return self._chunks(chain(sizes, repeat(sizes[-1])), skip)
 
-    def _chunks(self, size: int, skip: int) -> Iterator[Frames]:
+    def _chunks(self, sizes: Iterator[int], skip: int) -> Iterator[Frames]:
         planned = enumerate(self._picks.tolist()[skip:], start=skip)
+        size = next(sizes)
         chunk: Tensor | None = None
         times_s: list[float] = []
         self.position = skip
@@ -95,6 +105,7 @@ class Video(ABC):
                 ready = Frames(chunk, torch.tensor(times_s, dtype=torch.float64))
                 chunk, times_s = None, []
                 self.position = place + 1
+                size = next(sizes)
                 yield ready
                 del ready
         self._missing.update(place for place, _ in planned)

@@ -1,0 +1,102 @@
+"""What the commands print: progress on stderr, results on stdout, for people or as JSON."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from videox2l.times import clock
+
+if TYPE_CHECKING:
+    from videox2l.answer import Answer
+    from videox2l.engine import VideoX2L
+    from videox2l.index import VideoIndex
+    from videox2l.indexing import IndexProgress
+    from videox2l.video import Sampling
+
+
+def index_with_progress(engine: VideoX2L, video: Path, sampling: Sampling) -> VideoIndex:
+    """Index a video, showing frames, chunks and the time left on stderr; notes on the video follow."""
+    columns = [
+        TextColumn("indexing"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("frames, {task.fields[chunks]} chunks"),
+        TimeRemainingColumn(),
+    ]
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("indexing", total=None, chunks=0, visible=False)
+
+        def show(done: IndexProgress) -> None:
+            progress.update(task, completed=done.frames, total=done.total_frames, chunks=done.chunks, visible=True)
+
+        try:
+            index = engine.index(video, sampling, progress=show)
+        except KeyboardInterrupt:
+            progress.stop()
+            typer.echo("interrupted: finished chunks are kept, the same command goes on from there", err=True)
+            raise typer.Exit(130) from None
+    for note in index.notes:
+        typer.echo(f"note: {note}", err=True)
+    return index
+
+
+def print_index(index: VideoIndex, passes: str, verbose: bool, as_json: bool) -> None:
+    """What was indexed, at which levels, and what it cost."""
+    frames = index.chunks[-1].end_frame
+    if as_json:
+        values = {
+            "key": index.key,
+            "chunks": len(index.entries),
+            "frames": frames,
+            "duration_s": round(index.duration_s, 3),
+            "levels": list(index.levels),
+            "tokens": {str(level): index.tokens((level,) * len(index.entries)) for level in index.levels},
+            "full_cache_tokens": index.full_tokens,
+            "decoder_tokens": dict(index.decoder_tokens),
+            "seconds": round(index.seconds, 4),
+            "index_reused": index.reused,
+            "notes": list(index.notes),
+        }
+        typer.echo(json.dumps(values, ensure_ascii=False))
+        return
+    done = "found in the store" if index.reused else f"indexed in {index.seconds:.1f} s"
+    typer.echo(f"{index.video_name}: {frames} frames in {len(index.entries)} chunks, {done}")
+    if verbose:
+        for level in index.levels:
+            tokens = index.tokens((level,) * len(index.entries))
+            typer.echo(f"  {level}x everywhere: {tokens} of {index.full_tokens} tokens")
+        single, two = index.decoder_tokens["single_pass"], index.decoder_tokens["two_pass"]
+        typer.echo(
+            f"  tokens through the decoder ({passes}): single_pass {single}, two_pass {two}, ratio {single / two:.3f}"
+        )
+
+
+def print_answer(answer: Answer, verbose: bool, as_json: bool, with_text: bool = True) -> None:
+    """The answer, the moments it came from, and what it cost."""
+    if as_json:
+        typer.echo(json.dumps(answer.to_json(), ensure_ascii=False))
+        return
+    if with_text:
+        typer.echo(answer.text)
+    console = Console(stderr=True, highlight=False)
+    moments = ", ".join(f"{clock(chunk.start_s)}-{clock(chunk.end_s)}" for chunk in answer.moments)
+    ratio = answer.full_cache_tokens / answer.cache_tokens
+    console.print(f"[dim]from: {moments}[/dim]")
+    console.print(
+        f"[dim]cache: {answer.cache_tokens} of {answer.full_cache_tokens} tokens ({ratio:.1f}x smaller)[/dim]"
+    )
+    for note in answer.notes[len(answer.index.notes) :]:
+        console.print(f"[yellow]note: {note}[/yellow]")
+    if verbose:
+        stages = ", ".join(f"{stage} {seconds:.3f} s" for stage, seconds in answer.timings_s.items())
+        console.print(f"[dim]{stages}; index {'reused' if answer.index_reused else 'made'}[/dim]")
+        for chunk in answer.chunks:
+            console.print(
+                f"[dim]  {clock(chunk.start_s)}-{clock(chunk.end_s)}  {chunk.level:>3}x  {chunk.score:.4f}[/dim]"
+            )
