@@ -17,10 +17,10 @@ def select_top_k(scores: Tensor, index: VideoIndex, k: int | None) -> Selection:
     """
     fine, coarse = index.levels[0], index.levels[-1]
     order = scores.sort(descending=True, stable=True).indices.tolist()
+    already_fine = {chunk for chunk, e in enumerate(index.entries) if e.ratios[coarse] <= e.ratios[fine]}
     if k is None:
         chosen = {chunk for chunk in order if scores[chunk] > 0}
     else:
-        already_fine = {chunk for chunk, e in enumerate(index.entries) if e.ratios[coarse] <= e.ratios[fine]}
         chosen = set([chunk for chunk in order if chunk not in already_fine][:k])
     levels = tuple(fine if chunk in chosen else coarse for chunk in range(len(index.entries)))
     wanted = len(chosen) if k is None else k
