@@ -11,6 +11,7 @@ from videox2l.oracles.base import Oracle
 from videox2l.oracles.contrastive import Contrastive
 from videox2l.oracles.dual_encoder import DualEncoder
 from videox2l.oracles.manual import Manual
+from videox2l.oracles.probe import Probe
 from videox2l.oracles.qk import QueryKey
 from videox2l.oracles.random import Random
 from videox2l.oracles.uniform import Uniform
@@ -42,6 +43,7 @@ ORACLES: dict[str, Callable[[OracleSettings], Oracle]] = {
     "attention": lambda settings: Attention(),
     "contrastive": contrastive,
     "manual": lambda settings: Manual.parse(settings.moments),
+    "probe": lambda settings: Probe(),
     "qk": lambda settings: QueryKey(),
     "random": lambda settings: Random(settings.seed),
     "uniform": lambda settings: Uniform(settings.k),
