@@ -1,0 +1,258 @@
+"""Levels made in one pass or several: who sees what, what is shared, how much runs, and that memory is bounded."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from videox2l import SummaryTokens
+from videox2l.compression.summary_tokens import decoder_tokens
+from videox2l.errors import SettingsError
+from videox2l.models.video_xl.adapter import VideoXL
+from videox2l.models.video_xl.decoder import Decoder
+from videox2l.models.video_xl.window import Window
+from videox2l.types import KV
+
+CHUNK = 288
+
+
+def video(chunks: int, seed: int = 0) -> tuple[Tensor, ...]:
+    """Visual tokens of some chunks."""
+    return torch.randn(chunks * CHUNK, 64, generator=torch.Generator().manual_seed(seed)).split(CHUNK)
+
+
+@torch.no_grad()
+def compress(model: VideoXL, settings: SummaryTokens, chunks: tuple[Tensor, ...]) -> list[dict[int, KV]]:
+    compression = settings.start(model, model.prompt_kv())
+    return [compression.compress(tokens, number in (0, len(chunks) - 1)) for number, tokens in enumerate(chunks)]
+
+
+def distance(first: KV, second: KV) -> float:
+    return max(float((first.keys - second.keys).abs().max()), float((first.values - second.values).abs().max()))
+
+
+def same(first: KV, second: KV) -> bool:
+    return torch.equal(first.keys, second.keys) and torch.equal(first.values, second.values)
+
+
+def touch_summaries(monkeypatch: pytest.MonkeyPatch, ratio: int, chunk: int) -> None:
+    """Change what the summary tokens of one ratio start from in one chunk."""
+    real, windows = VideoXL.summary_inputs, {"seen": -1}
+
+    def touched(model: VideoXL, raw: Tensor, ends: tuple[int, ...], of_ratio: int) -> Tensor:
+        windows["seen"] += of_ratio == ratio
+        inputs = real(model, raw, ends, of_ratio)
+        return inputs + 0.5 if of_ratio == ratio and windows["seen"] == chunk else inputs
+
+    monkeypatch.setattr(VideoXL, "summary_inputs", touched)
+
+
+NO_EDGES = SummaryTokens((2, 8, 32), edge_ratio=None)
+
+
+@pytest.mark.parametrize("levels", [(2, 32), (2, 8, 32), (4, 16), (1, 8)])
+def test_one_pass_makes_the_finest_level_as_its_own_pass_does(video_xl: VideoXL, levels: tuple[int, ...]) -> None:
+    chunks = video(5)
+    one = compress(video_xl, SummaryTokens(levels, "single_pass"), chunks)
+    two = compress(video_xl, SummaryTokens(levels, "two_pass"), chunks)
+    for kvs, own in zip(one, two, strict=True):
+        assert distance(kvs[levels[0]], own[levels[0]]) <= 1e-5
+        assert [len(kvs[level]) for level in levels] == [len(own[level]) for level in levels]
+
+
+def test_one_pass_differs_from_two_only_in_the_memory_that_coarse_levels_read(video_xl: VideoXL) -> None:
+    one = compress(video_xl, NO_EDGES, video(3))
+    two = compress(video_xl, replace(NO_EDGES, passes="two_pass"), video(3))
+    assert distance(one[2][32], two[2][32]) > 0.01
+
+
+def test_a_coarse_level_of_one_pass_equals_a_dense_forward_with_its_mask(video_xl: VideoXL) -> None:
+    """The skipped work is really unneeded: the same KVs from the whole decoder under an explicit mask."""
+    chunks = video(2)
+    compression = NO_EDGES.start(video_xl, video_xl.prompt_kv())
+    with torch.no_grad():
+        compression.compress(chunks[0], False)
+        memory = compression.caches[2]
+        kvs = compression.compress(chunks[1], False)
+        memory.clear()
+        for part in (compression.prompt, compression.memories[2][0]):
+            memory.append(part)
+        before = memory.length
+
+        tokens = [("raw", end) for end in range(CHUNK)] + [(2, end) for end in range(2, CHUNK + 1, 2)]
+        tokens.sort(
+            key=lambda token: token[1] + (0.5 if token[0] == "raw" else 0)
+        )  # a summary after its last raw token
+        main = len(tokens)
+        tokens += [(ratio, end) for ratio in (8, 32) for end in range(ratio, CHUNK + 1, ratio)]
+        mask = torch.zeros(len(tokens), before + len(tokens), dtype=torch.bool)
+        mask[:, :before] = True
+        for row, (kind, end) in enumerate(tokens):
+            for column, (other, other_end) in enumerate(tokens[: row + 1]):
+                of_stream = other == "raw" and (kind == "raw" or other_end < end)
+                mask[row, before + column] = (row < main and column <= row) or of_stream or other == kind
+        summary = video_xl.model.beacon_embed_tokens.weight[0]
+        embeddings = torch.stack([chunks[1][end] if kind == "raw" else summary for kind, end in tokens])
+        positions = [before + row for row in range(main)]
+        positions += [before + end + end // 2 for _, end in tokens[main:]]
+        is_summary = torch.tensor([kind != "raw" for kind, _ in tokens])
+        video_xl.model(embeddings, memory, torch.tensor(positions), mask, is_summary)
+    for level in (2, 8, 32):
+        rows = torch.tensor([before + row for row, (kind, _) in enumerate(tokens) if kind == level])
+        torch.testing.assert_close(
+            memory.keys[:, :, rows], video_xl.rotate(kvs[level].keys, kvs[level].positions), rtol=0, atol=1e-4
+        )
+        torch.testing.assert_close(memory.values[:, :, rows], kvs[level].values, rtol=0, atol=1e-4)
+
+
+def test_no_level_reads_another_coarse_levels_summaries(video_xl: VideoXL, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = compress(video_xl, NO_EDGES, video(3))
+    touch_summaries(monkeypatch, ratio=8, chunk=1)
+    after = compress(video_xl, NO_EDGES, video(3))
+    for chunk in range(3):
+        assert same(before[chunk][2], after[chunk][2])
+        assert same(before[chunk][32], after[chunk][32])
+        assert same(before[chunk][8], after[chunk][8]) == (chunk != 1)  # and nothing remembers them
+
+
+def test_coarse_summaries_read_the_finest_memory_but_not_the_finest_summaries_of_their_chunk(
+    video_xl: VideoXL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = compress(video_xl, NO_EDGES, video(3))
+    touch_summaries(monkeypatch, ratio=2, chunk=1)
+    after = compress(video_xl, NO_EDGES, video(3))
+    for level in (8, 32):
+        assert same(before[0][level], after[0][level])
+        # in its own chunk only the raw stream brings the change, from layer 1's output on
+        old, new = before[1][level], after[1][level]
+        assert torch.equal(old.keys[:2], new.keys[:2])
+        assert torch.equal(old.values[:2], new.values[:2])
+        assert distance(old, new) > 0.01
+        # in the next one the memory does, in layer 0 already
+        old, new = before[2][level], after[2][level]
+        assert (old.keys[1] != new.keys[1]).any(dim=(0, 2)).all()
+
+
+@pytest.mark.parametrize("passes", ["single_pass", "two_pass"])
+def test_first_and_last_chunk_are_kept_at_the_edge_ratio(video_xl: VideoXL, passes: str) -> None:
+    def counts(settings: SummaryTokens, level: int) -> list[int]:
+        return [len(kvs[level]) for kvs in compress(video_xl, settings, video(3))]
+
+    assert counts(SummaryTokens((4, 16), passes), 16) == [72, 18, 72]
+    assert counts(SummaryTokens((4, 16), passes, edge_ratio=2), 16) == [144, 18, 144]
+    assert counts(SummaryTokens((4, 16), passes, edge_ratio=2), 4) == [144, 72, 144]
+    assert counts(SummaryTokens((4, 16), passes, edge_ratio=None), 16) == [18, 18, 18]
+
+
+def test_one_pass_makes_an_edge_chunk_once_for_all_levels(video_xl: VideoXL) -> None:
+    first, middle, last = compress(video_xl, SummaryTokens((2, 8, 32)), video(3))
+    for kvs in (first, last):
+        assert kvs[2].keys.data_ptr() == kvs[8].keys.data_ptr() == kvs[32].keys.data_ptr()
+    assert middle[2].keys.data_ptr() != middle[32].keys.data_ptr()
+
+
+def test_one_pass_runs_at_most_061_of_the_tokens_of_two(video_xl: VideoXL) -> None:
+    chunks = [1440] * 120
+    one = decoder_tokens(SummaryTokens((2, 32), "single_pass"), video_xl, chunks)
+    two = decoder_tokens(SummaryTokens((2, 32), "two_pass"), video_xl, chunks)
+    assert one == 118 * (1440 + 720 + 45) + 2 * (1440 + 720)
+    assert two == 118 * (2 * 1440 + 720 + 45) + 2 * 2 * (1440 + 720)
+    assert one <= 0.61 * two
+
+
+@pytest.mark.parametrize("passes", ["single_pass", "two_pass"])
+@pytest.mark.parametrize(
+    "settings", [SummaryTokens((2, 32)), NO_EDGES, SummaryTokens((4, 16), edge_ratio=2), SummaryTokens((1, 5))]
+)
+def test_counted_tokens_are_the_tokens_run(
+    video_xl: VideoXL, settings: SummaryTokens, passes: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, ran = replace(settings, passes=passes), []
+    real = Decoder.compress
+
+    def note(decoder: Decoder, hidden: Tensor, window: Window, memory) -> tuple[Tensor, Tensor]:
+        ran.append(hidden.shape[0])
+        return real(decoder, hidden, window, memory)
+
+    chunks = (*video(3), torch.randn(100, 64))
+    prompt = video_xl.prompt_kv()
+    monkeypatch.setattr(Decoder, "compress", note)
+    compression = settings.start(video_xl, prompt)
+    with torch.no_grad():
+        for number, tokens in enumerate(chunks):
+            compression.compress(tokens, number in (0, 3))
+    assert sum(ran) == decoder_tokens(settings, video_xl, [len(tokens) for tokens in chunks])
+
+
+def test_a_remainder_does_not_outlive_a_change_of_ratio(video_xl: VideoXL) -> None:
+    """Five windows of 144 at 32: the published code crashes as a remainder above 2 enters the last one."""
+    chunks = tuple(torch.cat(video(3))[: 5 * 144].split(144))
+    counts = [len(kvs[32]) for kvs in compress(video_xl, SummaryTokens((2, 32), "two_pass"), chunks)]
+    assert counts == [72, 4, 5, 4, 72]
+
+
+@pytest.mark.parametrize("passes", ["single_pass", "two_pass"])
+def test_context_tokens_bound_the_memory_and_change_nothing_before_it_is_full(video_xl: VideoXL, passes: str) -> None:
+    limit = 14 + 4 * 144
+    bounded = SummaryTokens((2, 32), passes, context_tokens=limit)
+    prompt, chunks = video_xl.prompt_kv(), video(30)
+    prompt = KV(prompt.keys[:, :, :14], prompt.values[:, :, :14], prompt.positions[:14])
+    bound, free = bounded.start(video_xl, prompt), replace(bounded, context_tokens=None).start(video_xl, prompt)
+    with torch.no_grad():
+        for number, tokens in enumerate(chunks):
+            kvs = bound.compress(tokens, number == 0)
+            assert all(cache.length <= limit for cache in bound.caches.values())
+            assert all(cache.capacity <= 3 * (limit + 2 * CHUNK) for cache in bound.caches.values())
+            if number < 7:
+                expected = free.compress(tokens, number == 0)
+                assert same(kvs[2], expected[2]) == (number <= 4)
+                assert torch.equal(kvs[2].positions, expected[2].positions)
+    assert bound.caches[2].length == limit  # it did fill up
+
+
+def test_beyond_the_bound_a_chunk_sees_the_prompt_and_the_newest_chunks(video_xl: VideoXL) -> None:
+    prompt, chunks = video_xl.prompt_kv(), video(7)
+    settings = SummaryTokens((2, 32), edge_ratio=None, context_tokens=len(prompt) + 3 * 144)
+    bound, fresh = settings.start(video_xl, prompt), settings.start(video_xl, prompt)
+    with torch.no_grad():
+        kvs = [bound.compress(tokens, False) for tokens in chunks]
+        for number in (3, 4, 5):
+            fresh.restore(kvs[number], CHUNK, is_edge=False)
+        assert distance(fresh.compress(chunks[6], False)[32], kvs[6][32]) == 0
+
+
+def test_what_was_compressed_before_restores_to_the_same_state(video_xl: VideoXL) -> None:
+    chunks = video(6)[:5] + tuple(video(1, seed=1)[0].split(100)[:1])
+    for settings in (
+        SummaryTokens((2, 5), "two_pass", context_tokens=600),
+        SummaryTokens((2, 5, 32), context_tokens=600),
+    ):
+        whole, resumed = (settings.start(video_xl, video_xl.prompt_kv()) for _ in range(2))
+        with torch.no_grad():
+            kvs = [whole.compress(tokens, number == 0) for number, tokens in enumerate(chunks)]
+            for number in range(5):
+                resumed.restore(kvs[number], len(chunks[number]), number == 0)
+            last = resumed.compress(chunks[5], False)
+        for level in settings.levels:
+            assert same(last[level], kvs[5][level])
+            assert torch.equal(last[level].positions, kvs[5][level].positions)
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"levels": ()}, "()"),
+        ({"levels": (0, 2)}, "(0, 2)"),
+        ({"levels": (32, 2)}, "(32, 2)"),
+        ({"levels": (2, 2)}, "(2, 2)"),
+        ({"passes": "no_pass"}, "'no_pass'"),
+        ({"edge_ratio": 0}, "0"),
+    ],
+)
+def test_settings_that_can_not_be_met_are_named(settings: dict, named: str) -> None:
+    with pytest.raises(SettingsError, match=r"^[^\n]+$") as error:
+        SummaryTokens(**settings)
+    assert named in str(error.value)
