@@ -29,7 +29,8 @@ def index_with_progress(engine: VideoX2L, video: Path, sampling: Sampling) -> Vi
         TextColumn("frames, {task.fields[chunks]} chunks"),
         TimeRemainingColumn(),
     ]
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("indexing", total=None, chunks=0, visible=False)
 
         def show(done: IndexProgress) -> None:

@@ -16,7 +16,7 @@ from videox2l.reload import chunk_spans, load_cache
 
 @dataclass(frozen=True)
 class Attention(Oracle):
-    """Attention mass on a chunk, mean over heads, layers and the chunk's KVs (Video-X2L, arXiv 2506.21184, section 3.3).
+    """Attention on a chunk, mean over heads, layers and the chunk's KVs (Video-X2L, arXiv 2506.21184, section 3.3).
 
     The mean over KVs changes nothing among chunks of one size; it keeps a first or last chunk, which is stored finer,
     from looking relevant by its size.

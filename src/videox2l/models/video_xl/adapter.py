@@ -16,6 +16,7 @@ from videox2l.errors import ModelError
 from videox2l.models.base import MLLM, Turn
 from videox2l.models.checkpoint import checkpoint_fingerprint, load_weights
 from videox2l.models.video_xl.config import VideoXLConfig
+from videox2l.models.video_xl.contrastive_head import ContrastiveHead
 from videox2l.models.video_xl.decoder import Decoder
 from videox2l.models.video_xl.vision import VisualEncoder, build_tower, image_processor, vision_config
 from videox2l.models.video_xl.window import Window
@@ -29,6 +30,7 @@ class VideoXL(MLLM):
     model_type = "llava_qwen"
     model: Decoder
     encoder: VisualEncoder
+    head: ContrastiveHead | None
     rope: Rope
 
     def __init__(self, config: VideoXLConfig, directory: Path):
@@ -67,6 +69,7 @@ class VideoXL(MLLM):
         )
         model.rope = Rope(config.head_dim, config.rope_theta, device)
         model.tokenizer = load_tokenizer(directory)
+        model.head = ContrastiveHead.from_checkpoint(directory, model)
         model.name, model.fingerprint = name, checkpoint_fingerprint(directory)
         model.eos_ids = end_ids(directory, config)
         return model.eval().requires_grad_(False)
@@ -164,6 +167,10 @@ class VideoXL(MLLM):
         tokens = embeddings.shape[0]
         every_token = Window(raw_tokens=tokens, ratio=1, ends=(), extra={})
         return self.compress(embeddings, every_token, self.new_cache(tokens))[1]
+
+    def dual_encoder(self) -> ContrastiveHead | None:
+        """The contrastive head of the checkpoint's contrastive/ directory, if it has one."""
+        return self.head
 
     def _ids(self, text: str) -> Tensor:
         return self.tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"][0].long()

@@ -1,0 +1,58 @@
+"""A small dual encoder trained beside a checkpoint: the MLLM's visual tokens against a bag of words."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from videox2l.models.checkpoint import checkpoint_fingerprint, load_weights
+from videox2l.oracles.dual_encoder import DualEncoder
+from videox2l.types import Frames
+
+if TYPE_CHECKING:
+    from videox2l.models.base import MLLM
+
+
+class HeadModule(nn.Module):
+    """The head's parameters: an MLP for visual tokens (n, hidden) -> (n, d), a vector (d,) for every text token."""
+
+    def __init__(self, hidden_size: int, mlp_size: int, embedding_size: int, vocab_size: int):
+        super().__init__()
+        self.image = nn.Sequential(nn.Linear(hidden_size, mlp_size), nn.GELU(), nn.Linear(mlp_size, embedding_size))
+        self.text = nn.Embedding(vocab_size, embedding_size)
+
+
+class ContrastiveHead(DualEncoder):
+    """Embeds each of a chunk's visual tokens, and a question as the sum of its tokens' vectors."""
+
+    def __init__(self, module: HeadModule, model: MLLM, fingerprint: str):
+        self.module, self.tokenizer, self.device = module, model.tokenizer, model.device
+        self.fingerprint = fingerprint
+
+    @classmethod
+    def from_checkpoint(cls, directory: Path, model: MLLM) -> ContrastiveHead | None:
+        """The head in a checkpoint's contrastive/ directory; None if there is no such directory."""
+        home = directory / "contrastive"
+        if not home.is_dir():
+            return None
+        config = json.loads((home / "config.json").read_text())
+        with torch.device("meta"):
+            module = HeadModule(
+                config["hidden_size"], config["mlp_size"], config["embedding_size"], config["vocab_size"]
+            )
+        load_weights(module, home, model.device, torch.float32)
+        return cls(module.eval().requires_grad_(False), model, checkpoint_fingerprint(home))
+
+    def embed_frames(self, frames: Frames, visual_tokens: Tensor) -> Tensor:
+        """An embedding of each visual token, (tokens, d)."""
+        return F.normalize(self.module.image(visual_tokens.float()), dim=-1)
+
+    def embed_text(self, text: str) -> Tensor:
+        """The question's embedding, (d,)."""
+        ids = self.tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"][0]
+        return F.normalize(self.module.text(ids.long().to(self.device)).sum(dim=0), dim=-1)

@@ -1,0 +1,212 @@
+"""The command line as a user meets it: real files, real arguments, what is printed and the exit code."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file, save_file
+from videos import write_video
+
+from videox2l.cli import main
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_video(tmp_path_factory.mktemp("clip") / "clip.mp4", 60, fps=10)
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, checkpoint: Path):
+    """Run a command in this process on the tiny model, in a store of its own: (exit code, stdout, stderr)."""
+    monkeypatch.setenv("VIDEOX2L_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("VIDEOX2L_MODEL", str(checkpoint))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+    def invoke(*arguments: object, text: str | None = None) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["videox2l", *map(str, arguments)])
+        with pytest.raises(SystemExit) as exit_info:
+            main()
+        output = capsys.readouterr()
+        return int(exit_info.value.code or 0), output.out, output.err
+
+    return invoke
+
+
+SMALL = ("--chunk-frames", 2, "--max-new-tokens", 4)
+
+
+def test_ask_json_prints_one_object_with_the_promised_fields(run, clip: Path) -> None:
+    code, out, _ = run("ask", clip, "What is shown?", *SMALL, "--json")
+    answer = json.loads(out)
+    assert code == 0
+    assert {"answer", "chunks", "cache_tokens", "full_cache_tokens", "timings_s", "model", "index_reused"} <= set(
+        answer
+    )
+    assert [set(chunk) for chunk in answer["chunks"]] == [{"index", "start_s", "end_s", "score", "level"}] * 3
+    assert [(chunk["start_s"], chunk["end_s"]) for chunk in answer["chunks"]] == [(0, 2), (2, 4), (4, 6)]
+    assert answer["cache_tokens"] < answer["full_cache_tokens"] == 44 + 6 * 144  # prompt bytes, and 144 tokens a frame
+    assert {"index", "relevance", "load", "first_token"} <= set(answer["timings_s"])
+
+
+def test_a_second_question_reuses_the_index(run, clip: Path) -> None:
+    _, first, _ = run("ask", clip, "What is shown?", *SMALL, "--json")
+    _, second, _ = run("ask", clip, "Who is there?", *SMALL, "--json")
+    assert not json.loads(first)["index_reused"]
+    assert json.loads(second)["index_reused"]
+
+
+def test_another_process_reuses_the_index_and_answers_alike(run, clip: Path, checkpoint: Path, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    arguments = ["ask", clip, "What is shown?", *SMALL, "--store", store, "--model", checkpoint, "--json"]
+    here = json.loads(run(*arguments)[1])
+    command = [sys.executable, "-c", "from videox2l.cli import main; main()", *map(str, arguments)]
+    there = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    assert there["index_reused"]
+    assert there["answer"] == here["answer"]
+
+
+def test_index_verbose_prints_the_tokens_of_both_ways_of_making_the_levels(run, clip: Path) -> None:
+    code, out, _ = run("index", clip, "--chunk-frames", 2, "-v")
+    assert code == 0
+    assert "single_pass 1305, two_pass 2457" in out
+
+
+def test_chat_answers_a_question_a_line(run, clip: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    questions = tmp_path / "questions.txt"
+    questions.write_text("What is shown?\nAnd then?\n")
+    with questions.open() as stream:
+        monkeypatch.setattr(sys, "stdin", stream)
+        code, out, _ = run("chat", clip, *SMALL, "--json")
+    assert code == 0
+    assert len([json.loads(line) for line in out.splitlines()]) == 2
+
+
+def test_plot_writes_a_picture(run, clip: Path, tmp_path: Path) -> None:
+    code, _, _ = run("ask", clip, "What is shown?", *SMALL, "--plot", tmp_path / "timeline.png")
+    assert code == 0
+    assert (tmp_path / "timeline.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_interrupted_indexing_keeps_finished_chunks_and_goes_on_from_them(
+    run, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from videox2l.models.video_xl.adapter import VideoXL
+
+    real, chunks = VideoXL.visual_tokens, []
+
+    def interrupt_third(self: VideoXL, frames):
+        chunks.append(frames)
+        if len(chunks) == 3:
+            raise KeyboardInterrupt
+        return real(self, frames)
+
+    monkeypatch.setattr(VideoXL, "visual_tokens", interrupt_third)
+    code, _, err = run("index", clip, "--chunk-frames", 2)
+    assert code == 130
+    assert "the same command goes on" in err
+    code, out, _ = run("index", clip, "--chunk-frames", 2, "--json")
+    assert code == 0
+    assert json.loads(out)["chunks"] == 3
+    assert len(chunks) == 4  # two done, one interrupted, one made by the second run
+
+
+def test_a_manual_oracle_reloads_the_named_moments(run, clip: Path) -> None:
+    arguments = ("--chunk-frames", 1, "--max-new-tokens", 2, "--oracle", "manual", "--json")
+    _, out, _ = run("ask", clip, "What is shown?", *arguments, "--moments", "2,0:04-0:04")
+    assert [chunk["level"] for chunk in json.loads(out)["chunks"]] == [2, 32, 2, 32, 2, 2]
+
+
+def test_more_chunks_asked_than_there_are_reloads_all(run, clip: Path) -> None:
+    _, out, _ = run("ask", clip, "What is shown?", *SMALL, "--k", 99, "--json")
+    assert {chunk["level"] for chunk in json.loads(out)["chunks"]} == {2}
+
+
+BAD_SETTINGS = {
+    "unknown oracle": (["--oracle", "psychic"], "oracle 'psychic' is unknown"),
+    "unknown model": (["--model", "no/such-model"], "model 'no/such-model'"),
+    "levels out of order": (["--levels", "32,2"], "not in increasing order"),
+    "levels that are no numbers": (["--levels", "fine,coarse"], "--levels 'fine,coarse'"),
+    "a level above a chunk's tokens": (["--levels", "2,400", "--chunk-frames", 2], "level 400 is not possible"),
+    "no chunk frames": (["--chunk-frames", 0], "chunk_frames=0"),
+    "negative k": (["--k", -1], "k=-1"),
+    "unknown passes": (["--passes", "three"], "passes 'three'"),
+    "unknown positions": (["--positions", "wild"], "positions 'wild'"),
+    "original positions of two passes": (["--positions", "original", "--passes", "two_pass"], "single pass"),
+    "unknown dtype": (["--dtype", "int3"], "dtype 'int3'"),
+    "unknown device": (["--device", "abacus"], "device 'abacus'"),
+    "frames and fps": (["--frames", 5, "--fps", 2], "frames=5 and fps=2"),
+    "a time that is none": (["--start", "noon"], "'noon' is not a time"),
+    "a range past the end": (["--start", "99s"], "99"),
+    "contrastive without encoder": (["--oracle", "contrastive"], "needs a dual encoder"),
+    "manual without moments": (["--oracle", "manual"], "needs moments"),
+    "a moment past the end": (["--oracle", "manual", "--moments", "77"], "there is no chunk 77"),
+    "no room for an answer": (["--max-new-tokens", 0], "max_new_tokens=0"),
+    "a picture of unknown kind": (["--plot", "timeline.xyz"], "timeline.xyz"),
+}
+
+
+@pytest.mark.parametrize("options, said", BAD_SETTINGS.values(), ids=BAD_SETTINGS.keys())
+def test_a_bad_setting_ends_with_one_sentence_and_code_2(run, clip: Path, options: list, said: str) -> None:
+    code, out, err = run("ask", clip, "What is shown?", *options)
+    assert code == 2
+    assert said in err
+    assert "Traceback" not in err
+    assert len(err.strip().splitlines()) == 1
+    assert not out or "plot" in options[0]
+
+
+def test_bad_videos_and_questions_end_with_one_sentence_and_code_2(run, clip: Path, tmp_path: Path) -> None:
+    text = tmp_path / "text.mp4"
+    text.write_text("not a video")
+    (tmp_path / "empty.mp4").touch()
+    for video in (tmp_path / "absent.mp4", text, tmp_path / "empty.mp4", tmp_path):
+        code, _, err = run("ask", video, "What is shown?", *SMALL)
+        assert code == 2, video
+        assert err.startswith("error: "), err
+        assert len(err.strip().splitlines()) == 1
+    for question in ("  ", "long " * 9000):
+        code, _, err = run("ask", clip, question, *SMALL)
+        assert code == 2
+        assert "question" in err
+
+
+def test_a_checkpoint_with_missing_parameters_names_them_and_their_count(
+    run, clip: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    for file in checkpoint.iterdir():
+        (broken / file.name).write_bytes(file.read_bytes())
+    weights = load_file(checkpoint / "model.safetensors")
+    del weights["model.norm.weight"], weights["model.layers.1.self_attn.beacon_k_proj.bias"]
+    save_file(weights, broken / "model.safetensors")
+    code, _, err = run("ask", clip, "What is shown?", "--model", broken)
+    assert code == 2
+    assert "lacks 2 of" in err
+    assert "model.layers.1.self_attn.beacon_k_proj.bias, model.norm.weight" in err
+
+
+def test_an_unwritable_store_is_said_before_the_video_is_decoded(run, clip: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    code, _, err = run("index", clip, "--store", tmp_path / "file")
+    assert code == 2
+    assert "can't make the store" in err
+
+
+HELP_WITHOUT_TORCH = """
+import sys
+from videox2l.cli import main
+sys.argv = ["videox2l", "--help"]
+try:
+    main()
+except SystemExit:
+    assert "torch" not in sys.modules
+"""
+
+
+def test_help_starts_without_torch() -> None:
+    subprocess.run([sys.executable, "-c", HELP_WITHOUT_TORCH], check=True, capture_output=True)
