@@ -1,0 +1,182 @@
+"""What a needle evaluation found: accuracies with intervals, priors, cache sizes, recall, paired differences."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from videox2l.evaluation.intervals import Estimate, mean_accuracy, mean_difference, wilson
+from videox2l.evaluation.settings import Setting
+from videox2l.synthesis.plan import NeedleSettings
+from videox2l.video import Sampling
+
+DETAIL_TASKS = ("attribute", "where", "when", "exist")
+"""Tasks that hang on one needle's details: the mean over these is what settings are compared by."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One question in one setting.
+
+    recall: shares of the needles' chunks among the top-k by score ("@1", "@3"), and among those read in full detail
+    ("in_detail", which a video's first and last chunk may be without a place among the k); empty where nothing is
+    selected or no needle matters.
+    """
+
+    video: int
+    task: str
+    truth: str
+    text: str
+    is_right: bool
+    recall: Mapping[str, float]
+    cache_tokens: int
+    full_cache_tokens: int
+
+
+@dataclass(frozen=True)
+class SettingResult:
+    """All questions in one setting; index_s and ask_s: seconds all videos and all questions took."""
+
+    setting: Setting
+    outcomes: tuple[Outcome, ...]
+    index_s: float
+    ask_s: float
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks asked, in the order they first came."""
+        return tuple(dict.fromkeys(outcome.task for outcome in self.outcomes))
+
+    @property
+    def cache_tokens(self) -> float:
+        """Mean tokens in the cache, the prompt included."""
+        return float(np.mean([outcome.cache_tokens for outcome in self.outcomes]))
+
+    @property
+    def times_smaller(self) -> float:
+        """How many times smaller the cache is than the full one."""
+        return float(np.mean([outcome.full_cache_tokens for outcome in self.outcomes])) / self.cache_tokens
+
+    def of(self, task: str) -> list[Outcome]:
+        """The outcomes of one task."""
+        return [outcome for outcome in self.outcomes if outcome.task == task]
+
+    def accuracy(self, task: str) -> Estimate:
+        """Share of a task's questions answered word for word."""
+        outcomes = self.of(task)
+        return wilson(sum(outcome.is_right for outcome in outcomes), len(outcomes))
+
+    def prior(self, task: str) -> float:
+        """Accuracy of always giving the task's most frequent answer."""
+        outcomes = self.of(task)
+        return Counter(outcome.truth for outcome in outcomes).most_common(1)[0][1] / len(outcomes)
+
+    def recall(self, task: str) -> dict[str, float]:
+        """The oracle's mean recalls over the questions of a task that hang on a needle."""
+        return _mean_recall(self.of(task))
+
+    @property
+    def detail_tasks(self) -> tuple[str, ...]:
+        """Those of DETAIL_TASKS that were asked, or all tasks where none of them was."""
+        return tuple(task for task in DETAIL_TASKS if task in self.tasks) or self.tasks
+
+    @property
+    def detail_accuracy(self) -> Estimate:
+        """Mean accuracy over the detail tasks."""
+        return mean_accuracy(*self.counts())
+
+    @property
+    def detail_recall(self) -> dict[str, float]:
+        """Mean recalls over the detail tasks' questions."""
+        return _mean_recall([outcome for outcome in self.outcomes if outcome.task in self.detail_tasks])
+
+    def difference(self, other: SettingResult) -> Estimate:
+        """By how much the mean over detail tasks exceeds another setting's, on the same questions."""
+        right, asked = self.counts()
+        return mean_difference(right, other.counts()[0], asked)
+
+    def counts(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Questions answered right, and asked, by video and detail task: (videos, tasks)."""
+        tasks = self.detail_tasks
+        right = np.zeros((1 + max(outcome.video for outcome in self.outcomes), len(tasks)))
+        asked = np.zeros_like(right)
+        for outcome in self.outcomes:
+            if outcome.task in tasks:
+                place = outcome.video, tasks.index(outcome.task)
+                right[place] += outcome.is_right
+                asked[place] += 1
+        return right, asked
+
+    def to_json(self) -> dict[str, Any]:
+        """As a JSON object."""
+        return {
+            **self.setting.to_json(),
+            "cache_tokens": round(self.cache_tokens, 1),
+            "times_smaller": round(self.times_smaller, 2),
+            "tasks": {
+                task: {**_rounded(self.accuracy(task)), "recall": _rounded_recall(self.recall(task))}
+                for task in self.tasks
+            },
+            "detail": {**_rounded(self.detail_accuracy), "recall": _rounded_recall(self.detail_recall)},
+            "index_s": round(self.index_s, 2),
+            "ask_s": round(self.ask_s, 2),
+        }
+
+
+@dataclass(frozen=True)
+class NeedlesResult:
+    """Every setting on the same videos and questions; the first setting is the one the others are compared with."""
+
+    model: str
+    model_fingerprint: str
+    videos: int
+    needles: NeedleSettings
+    sampling: Sampling
+    notes: tuple[str, ...]
+    settings: tuple[SettingResult, ...]
+
+    def __getitem__(self, name: str) -> SettingResult:
+        """The result of the setting of a name."""
+        return next(result for result in self.settings if result.setting.name == name)
+
+    def to_json(self) -> dict[str, Any]:
+        """The object that `videox2l eval needles --json` prints."""
+        first = self.settings[0]
+        needles = asdict(self.needles) | {"haystacks": [path.name for path in self.needles.haystacks]}
+        return {
+            "model": self.model,
+            "model_fingerprint": self.model_fingerprint,
+            "videos": self.videos,
+            "needles": needles,
+            "sampling": asdict(self.sampling),
+            "notes": list(self.notes),
+            "tasks": {
+                task: {"asked": len(first.of(task)), "prior": round(first.prior(task), 4)} for task in first.tasks
+            },
+            "detail_tasks": list(first.detail_tasks),
+            "full_cache_tokens": round(first.cache_tokens * first.times_smaller, 1),
+            "settings": [result.to_json() for result in self.settings],
+            "differences": [
+                {"of": one.setting.name, "against": other.setting.name, **_rounded(one.difference(other))}
+                for place, other in enumerate(self.settings)
+                for one in self.settings[place + 1 :]
+            ],
+        }
+
+
+def _mean_recall(outcomes: list[Outcome]) -> dict[str, float]:
+    found = [outcome.recall for outcome in outcomes if outcome.recall]
+    return {name: float(np.mean([recall[name] for recall in found])) for name in (found[0] if found else ())}
+
+
+def _rounded_recall(recall: dict[str, float]) -> dict[str, float]:
+    return {name: round(value, 4) for name, value in recall.items()}
+
+
+def _rounded(estimate: Estimate) -> dict[str, float | None]:
+    return {name: None if value is None else round(value, 4) for name, value in asdict(estimate).items()}

@@ -1,0 +1,100 @@
+"""What an evaluation compares: ways to index a video and to choose what is read of it in full detail."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import torch
+
+from videox2l.compression.summary_tokens import SummaryTokens
+from videox2l.engine import VideoX2L
+from videox2l.errors import SettingsError
+from videox2l.index import VideoIndex
+from videox2l.oracles.base import Oracle
+from videox2l.selection import select_top_k
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One way to answer, by name.
+
+    compressor: levels and how they are made; one level is the same compression for every chunk, (1,) none at all.
+    oracle, k: what is re-loaded in full detail, where there are two levels. chunk_frames: frames in a chunk.
+    same_size_as: the name of an earlier setting; the levels are then the one ratio whose cache comes closest to its
+    size.
+    """
+
+    name: str
+    compressor: SummaryTokens = field(default_factory=SummaryTokens)
+    oracle: str | Oracle = "contrastive"
+    k: int = 3
+    chunk_frames: int | tuple[int, ...] = 10
+    same_size_as: str | None = None
+
+    @property
+    def selects(self) -> bool:
+        """Whether chunks differ in level, so that the oracle matters."""
+        return self.same_size_as is None and len(self.compressor.levels) > 1
+
+    def engine(self, base: VideoX2L) -> VideoX2L:
+        """The engine of this setting with another's model, encoder and store. Raises: SettingsError."""
+        # With one level there is nothing to select: the oracle that costs nothing.
+        oracle = self.oracle if self.selects else "uniform"
+        return replace(base, compressor=self.compressor, chunk_frames=self.chunk_frames, oracle=oracle, k=self.k)
+
+    def to_json(self) -> dict[str, Any]:
+        """As a JSON object."""
+        values = asdict(self) | {"oracle": self.oracle if isinstance(self.oracle, str) else repr(self.oracle)}
+        return values if self.selects else {name: values[name] for name in values if name not in ("oracle", "k")}
+
+
+def paper_settings(oracle: str = "contrastive", k: int = 3) -> tuple[Setting, ...]:
+    """The comparison of the method with all it must beat; the first is what the others are measured against.
+
+    A random oracle and one ratio for all chunks in a cache of equal size stand beside the method.
+    """
+    method = Setting(f"2x/32x, {oracle}", oracle=oracle, k=k)
+    others = [name for name in ("contrastive", "probe", "attention", "uniform", "random") if name != oracle]
+    return (
+        Setting("2x everywhere", SummaryTokens((2,))),
+        method,
+        *(Setting(f"2x/32x, {name}", oracle=name, k=k) for name in others),
+        Setting("one ratio, equal size", same_size_as=method.name),
+        Setting("32x everywhere", SummaryTokens((32,))),
+        Setting(f"2x/32x, {oracle}, two passes", SummaryTokens(passes="two_pass"), oracle=oracle, k=k),
+        Setting("full cache", SummaryTokens((1,))),
+    )
+
+
+def check_settings(settings: tuple[Setting, ...], engine: VideoX2L) -> None:
+    """Raises: SettingsError if names repeat, a setting refers to none before it, or one can't be built."""
+    if not settings:
+        raise SettingsError("there are no settings to evaluate: give one or more")
+    seen: set[str] = set()
+    for setting in settings:
+        if setting.name in seen:
+            raise SettingsError(f"two settings are called {setting.name!r}: give each a name of its own")
+        if setting.same_size_as is not None and setting.same_size_as not in seen:
+            raise SettingsError(
+                f"{setting.name!r} is to be as large as {setting.same_size_as!r}, and no setting before it is called so: "
+                "put that one first"
+            )
+        seen.add(setting.name)
+        setting.engine(engine)
+
+
+def of_size(setting: Setting, other: Setting, index: VideoIndex) -> Setting:
+    """The setting with the one level whose cache comes closest to that of another setting.
+
+    index: a video's index under the other setting.
+    """
+    nothing = torch.zeros(len(index.entries))
+    target = index.tokens(select_top_k(nothing, index, other.k).levels) - len(index.prompt)
+
+    def tokens(ratio: int) -> int:
+        return sum(max(1, round(entry.raw_tokens / ratio)) for entry in index.entries)
+
+    largest = max(entry.raw_tokens for entry in index.entries)
+    ratio = min(range(1, largest + 1), key=lambda ratio: abs(tokens(ratio) - target))
+    return replace(setting, compressor=replace(setting.compressor, levels=(ratio,)))

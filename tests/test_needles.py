@@ -1,0 +1,178 @@
+"""Needle evaluation: fresh mp4 files, the same questions in every setting, intervals, priors, recall, sizes."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+
+from videox2l import SummaryTokens, VideoX2L
+from videox2l.errors import SettingsError
+from videox2l.evaluation.intervals import mean_accuracy, mean_difference, wilson
+from videox2l.evaluation.needles import EvaluationProgress, NeedleEvaluation, evaluate_needles, words
+from videox2l.evaluation.needles_result import NeedlesResult
+from videox2l.evaluation.needles_table import needles_table
+from videox2l.evaluation.settings import Setting, paper_settings
+from videox2l.oracles.base import Oracle
+from videox2l.synthesis.plan import NeedlePlan, NeedleSettings
+from videox2l.synthesis.writer import VideoFormat
+
+SMALL = NeedleEvaluation(
+    videos=2, needles=NeedleSettings(minutes=0.2, seed=3, format=VideoFormat(fps=1, width=64, height=64))
+)
+SETTINGS = (
+    Setting("fine", SummaryTokens((2,)), chunk_frames=2),
+    Setting("random", oracle="random", k=1, chunk_frames=2),
+    Setting("spread", oracle="uniform", k=1, chunk_frames=2),
+    Setting("equal", chunk_frames=2, same_size_as="random"),
+    Setting("full", SummaryTokens((1,)), chunk_frames=2),
+)
+
+
+@pytest.fixture(scope="module")
+def result(video_xl) -> NeedlesResult:
+    return evaluate_needles(VideoX2L(video_xl), SETTINGS, SMALL)
+
+
+def test_every_setting_answers_the_same_questions(result: NeedlesResult):
+    asked = [[(o.video, o.task, o.truth) for o in each.outcomes] for each in result.settings]
+    assert all(questions == asked[0] for questions in asked)
+    plan = NeedlePlan(SMALL.needles)
+    assert asked[0] == [(v, q.task, q.answer) for v in range(2) for q in plan.video(v).questions]
+    assert {"attribute", "where", "when", "exist", "at", "order", "count", "global"} == set(result.settings[0].tasks)
+
+
+def test_the_uniform_ratio_has_the_cache_size_of_the_setting_it_stands_against(result: NeedlesResult):
+    method, equal = result["random"], result["equal"]
+    assert len(equal.setting.compressor.levels) == 1
+    assert equal.cache_tokens == pytest.approx(method.cache_tokens, rel=0.1)
+    assert result["full"].times_smaller == 1.0
+    assert result["fine"].times_smaller == pytest.approx(2, rel=0.05)
+
+
+def test_evaluations_repeat_exactly(result: NeedlesResult, video_xl):
+    again = evaluate_needles(VideoX2L(video_xl), SETTINGS[:2], SMALL)
+    for name in ("fine", "random"):
+        assert again[name].outcomes == result[name].outcomes
+
+
+def test_recall_counts_the_needles_chunks(video_xl):
+    class First(Oracle):
+        """Scores chunks from first to last."""
+
+        def score(self, model, index, question):
+            return -torch.arange(len(index.entries), dtype=torch.float32)
+
+    engine = VideoX2L(video_xl)
+    setting = Setting("first", SummaryTokens(edge_ratio=None), oracle=First(), k=2, chunk_frames=2)
+    outcomes = evaluate_needles(engine, (setting,), replace(SMALL, videos=1)).settings[0].outcomes
+    questions = NeedlePlan(SMALL.needles).video(0).questions
+    for question, outcome in zip(questions, outcomes, strict=True):
+        chunks = {int(time_s // 2) for time_s in question.needle_times_s}
+        if not chunks:
+            assert outcome.recall == {}
+            continue
+        assert outcome.recall["@1"] == len(chunks & {0}) / len(chunks)
+        assert outcome.recall["@2"] == outcome.recall["in_detail"] == len(chunks & {0, 1}) / len(chunks)
+
+
+def test_chunks_kept_fine_anyway_count_as_read_in_detail(result: NeedlesResult):
+    for outcome in result["random"].outcomes:
+        if outcome.recall:
+            assert set(outcome.recall) == {"@1", "in_detail"}
+            assert outcome.recall["in_detail"] >= outcome.recall["@1"]
+
+
+def test_settings_of_one_compression_share_one_index(video_xl, monkeypatch):
+    indexed = []
+    start = SummaryTokens.start
+    monkeypatch.setattr(SummaryTokens, "start", lambda self, *rest: indexed.append(self.levels) or start(self, *rest))
+    evaluate_needles(VideoX2L(video_xl), SETTINGS[:3], replace(SMALL, videos=1))
+    assert indexed == [(2,), (2, 32)]
+
+
+def test_the_result_is_json_and_a_table(result: NeedlesResult):
+    values = json.loads(json.dumps(result.to_json(), allow_nan=False))
+    names = [setting["name"] for setting in values["settings"]]
+    assert names == ["fine", "random", "spread", "equal", "full"]
+    assert len(values["differences"]) == 10
+    assert values["tasks"]["attribute"]["asked"] == 2
+    assert 0 < values["tasks"]["exist"]["prior"] <= 1
+    one = replace(result, settings=result.settings[1:2])
+    for shown in (result, one):
+        console = Console(width=200, record=True, file=io.StringIO())
+        console.print(needles_table(shown))
+        text = console.export_text()
+        assert "attribute" in text and "prior" in text and "random" in text
+
+
+def test_progress_reaches_the_last_question(video_xl):
+    seen: list[EvaluationProgress] = []
+    evaluate_needles(VideoX2L(video_xl), SETTINGS[:1], replace(SMALL, videos=1), seen.append)
+    assert (seen[0].video, seen[0].answers) == (0, 0)
+    assert seen[-1].answers == seen[-1].total_answers == 8
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ((), "no settings"),
+        ((Setting("a", oracle="random"), Setting("a", oracle="random")), "two settings are called 'a'"),
+        ((Setting("a", oracle="random", same_size_as="b"), Setting("b", oracle="random")), "no setting before it"),
+        ((Setting("a", oracle="crystal ball"),), "'crystal ball' is unknown"),
+        ((Setting("a", oracle="contrastive"),), "dual encoder"),
+    ],
+)
+def test_impossible_settings_are_named_before_anything_is_made(video_xl, settings, message: str):
+    with pytest.raises(SettingsError, match=message):
+        evaluate_needles(VideoX2L(video_xl), settings, SMALL)
+
+
+def test_the_default_comparison_holds_what_the_method_must_beat():
+    settings = paper_settings()
+    oracles = {setting.oracle for setting in settings if setting.selects}
+    assert {"random", "uniform", "attention", "probe", "contrastive"} <= oracles
+    assert [setting.same_size_as for setting in settings if setting.same_size_as] == [settings[1].name]
+
+
+def test_an_answer_is_right_word_for_word():
+    assert words("Top left.") == words("top left")
+    assert words("0:42") == words(" 0:42 ")
+    assert words("0:4") != words("0:42")
+    assert words("red star") != words("star red")
+
+
+def test_wilson_matches_published_values():
+    # Newcombe, Statistics in Medicine 17 (1998), table I, method 3
+    for right, asked, low, high in [
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ]:
+        estimate = wilson(right, asked)
+        assert (estimate.low, estimate.high) == (pytest.approx(low, abs=1e-4), pytest.approx(high, abs=1e-4))
+
+
+def test_paired_differences_are_tighter_than_accuracies_and_cover_the_truth():
+    rng = np.random.default_rng(1)
+    covered = 0
+    for _ in range(40):
+        hard = rng.random((40, 2, 5)) * 0.4 + rng.random((40, 1, 1)) * 0.6  # videos differ in difficulty
+        right, other = (hard < 0.55).sum(-1), (hard < 0.5).sum(-1)
+        asked = np.full((40, 2), 5.0)
+        difference, accuracy = mean_difference(right, other, asked), mean_accuracy(right, asked)
+        assert difference.high - difference.low < accuracy.high - accuracy.low
+        many = rng.random(50_000) * 0.4 + rng.random(50_000) * 0.6
+        covered += difference.low <= (many < 0.55).mean() - (many < 0.5).mean() <= difference.high
+    assert covered >= 33
+
+
+def test_one_video_gives_no_bounds():
+    estimate = mean_accuracy(np.array([[2.0, 3.0]]), np.array([[4.0, 4.0]]))
+    assert (estimate.value, estimate.low, estimate.high) == (0.625, None, None)
