@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from videox2l.errors import SettingsError
 from videox2l.index import VideoIndex
 from videox2l.types import Selection
 
@@ -14,7 +15,10 @@ def select_top_k(scores: Tensor, index: VideoIndex, k: int | None) -> Selection:
     scores: relevance per chunk, (chunks,). k: None selects every chunk scored above 0; a k beyond the number of chunks
     selects all. Among the k most relevant, chunks that the coarsest level already keeps at the finest ratio (a video's
     first and last, by default) need no place. Ties go to the earlier chunk.
+    Raises: SettingsError if k is negative.
     """
+    if k is not None and k < 0:
+        raise SettingsError(f"k={k} is negative: pass how many chunks to re-load in full detail")
     fine, coarse = index.levels[0], index.levels[-1]
     order = scores.sort(descending=True, stable=True).indices.tolist()
     already_fine = {chunk for chunk, e in enumerate(index.entries) if e.ratios[coarse] <= e.ratios[fine]}

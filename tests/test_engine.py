@@ -1,0 +1,378 @@
+"""What must always hold of the whole path: identity, determinism, temporal order, clear errors."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import Qwen2Config, Qwen2ForCausalLM
+from videos import write_video
+
+from videox2l import FrameArray, Generation, Sampling, SummaryTokens, VideoIndex, VideoX2L
+from videox2l.errors import ModelError, QuestionError, SettingsError, StoreError, VideoError, VideoX2LError
+from videox2l.indexing import IndexProgress
+from videox2l.models import load_model
+from videox2l.models.base import Turn
+from videox2l.oracles.manual import Manual
+from videox2l.oracles.random import Random
+from videox2l.reload import chunk_spans, load_cache
+from videox2l.store import DiskStore
+from videox2l.video import open_video
+
+SHORT = Generation(max_new_tokens=8)
+
+
+def plain_qwen2(checkpoint: Path) -> Qwen2ForCausalLM:
+    """transformers' own decoder with the checkpoint's ordinary weights."""
+    config = Qwen2Config(**json.loads((checkpoint / "config.json").read_text()))
+    weights = load_file(checkpoint / "model.safetensors")
+    ordinary = {
+        name for name in weights if not any(part in name for part in ("beacon", "vision_tower", "mm_projector"))
+    }
+    model = Qwen2ForCausalLM(config)
+    model.load_state_dict({name: weights[name] for name in ordinary})
+    return model.eval()
+
+
+# 1. identity
+
+
+@pytest.mark.parametrize("positions", ["original", "contiguous"])
+def test_without_compression_it_is_the_models_own_single_forward(
+    engine: VideoX2L, checkpoint: Path, clip: Path, positions: str
+) -> None:
+    question = "What is it?"
+    identity = replace(engine, compressor=SummaryTokens((1,)), positions=positions)
+    index = identity.index(clip)
+    model, ids = identity.model, identity.model.question_ids(question)
+    with torch.no_grad():
+        video = torch.cat([model.visual_tokens(frames) for frames in open_video(clip).chunks(3)])
+        inputs = torch.cat([model.embed(model.prompt_ids()), video, model.embed(ids)])
+        expected = plain_qwen2(checkpoint)(inputs_embeds=inputs[None]).logits[0]
+        cache = load_cache(model, index, (1,) * len(index.entries), positions)
+        logits = model.logits(model.run(model.embed(ids), cache))
+    torch.testing.assert_close(logits, expected[-len(ids) :], rtol=0, atol=1e-4)
+    answer = identity.ask(index, question, generation=Generation(max_new_tokens=1))
+    assert answer.text == model.tokenizer.decode(expected[-1].argmax(), skip_special_tokens=True).strip()
+    assert answer.cache_tokens == answer.full_cache_tokens == len(inputs) - len(ids)
+
+
+# 3. determinism
+
+
+def interrupt_after(chunks: int) -> Callable[[IndexProgress], None]:
+    def progress(now: IndexProgress) -> None:
+        if now.chunks == chunks:
+            raise KeyboardInterrupt
+
+    return progress
+
+
+def content(directory: Path) -> dict[str, bytes]:
+    return {file.relative_to(directory).as_posix(): file.read_bytes() for file in directory.rglob("*.*")}
+
+
+@pytest.mark.parametrize(
+    "compressor",
+    [SummaryTokens((2, 7, 32)), SummaryTokens(passes="two_pass"), SummaryTokens(context_tokens=400)],
+    ids=str,
+)
+def test_an_interrupted_index_resumes_to_the_same_bytes(
+    engine: VideoX2L, clip: Path, tmp_path: Path, compressor: SummaryTokens
+) -> None:
+    whole = replace(engine, compressor=compressor, store=DiskStore(tmp_path / "whole"))
+    resumed = replace(whole, store=DiskStore(tmp_path / "resumed"))
+    expected = whole.index(clip)
+    for chunks in (1, 2, len(expected.entries) - 1):
+        with pytest.raises(KeyboardInterrupt):
+            resumed.index(clip, progress=interrupt_after(chunks))
+    seen: list[IndexProgress] = []
+    index = resumed.index(clip, progress=seen.append)
+    assert [now.chunks for now in seen] == [len(expected.entries) - 1, len(expected.entries)]
+    assert content(tmp_path / "resumed") == content(tmp_path / "whole")
+    assert index.entries == expected.entries
+
+
+def test_explicit_chunk_sizes_resume_too(engine: VideoX2L, made_clip: Path, tmp_path: Path) -> None:
+    sized = replace(engine, chunk_frames=(1, 2, 3), store=DiskStore(tmp_path / "resumed"))
+    with pytest.raises(KeyboardInterrupt):
+        sized.index(made_clip, progress=interrupt_after(2))
+    index = sized.index(made_clip)
+    assert [chunk.frames for chunk in index.chunks] == [1, 2, 3, 3, 3]
+    replace(sized, store=DiskStore(tmp_path / "whole")).index(made_clip)
+    assert content(tmp_path / "resumed") == content(tmp_path / "whole")
+
+
+ANOTHER_PROCESS = """
+import json, sys
+from videox2l import Generation, VideoX2L
+checkpoint, clip, known, fresh = sys.argv[1:]
+engine = VideoX2L.from_pretrained(checkpoint, device="cpu", store=known, chunk_frames=2)
+found = engine.index(clip)
+answers = [engine.ask(found, "Who?", generation=Generation(max_new_tokens=8)).text]
+made = VideoX2L.from_pretrained(checkpoint, device="cpu", store=fresh, chunk_frames=2).index(clip)
+print(json.dumps({"reused": [found.reused, made.reused], "answers": answers}))
+"""
+
+
+def test_ram_disk_and_another_process_give_the_same_bytes_and_answer(
+    engine: VideoX2L, made_clip: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    on_disk = replace(engine, store=DiskStore(tmp_path / "known"))
+    answers = [of.ask(of.index(made_clip), "Who?", generation=SHORT).text for of in (engine, on_disk, on_disk)]
+    paths = map(str, (checkpoint, made_clip, tmp_path / "known", tmp_path / "fresh"))
+    ran = subprocess.run(
+        [sys.executable, "-c", ANOTHER_PROCESS, *paths], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert ran.returncode == 0, ran.stderr
+    there = json.loads(ran.stdout)
+    assert there["reused"] == [True, False]
+    assert set(answers) == set(there["answers"])
+    assert len(set(answers)) == 1
+    assert content(tmp_path / "fresh") == content(tmp_path / "known")
+
+
+# 5. temporal order
+
+
+@pytest.mark.parametrize("chosen", [(), (3,), (4, 1), (3, 2, 1), (1, 2, 3, 4)])
+def test_chunks_enter_the_cache_in_time_order_whatever_the_selection(
+    engine: VideoX2L, made_clip: Path, chosen: tuple[int, ...]
+) -> None:
+    index, model = engine.index(made_clip), engine.model
+    levels = tuple(2 if chunk in chosen else 32 for chunk in range(6))
+    spans = chunk_spans(index, levels)
+    for positions in ("contiguous", "original"):
+        cache = load_cache(model, index, levels, positions)
+        assert spans[0].start == len(index.prompt)
+        assert [span.start for span in spans[1:]] == [span.stop for span in spans[:-1]]
+        assert spans[-1].stop == cache.length == index.tokens(levels)
+        for chunk, span in enumerate(spans):
+            kv = index.kv(chunk, levels[chunk])
+            placed = kv.positions if positions == "original" else torch.arange(span.start, span.stop)
+            assert torch.equal(cache.keys[:, :, span], model.rotate(kv.keys, placed))
+            assert torch.equal(cache.values[:, :, span], kv.values)
+    answer = engine.ask(index, "what?", oracle=Manual(chosen) if chosen else "uniform", k=0, generation=SHORT)
+    assert [chunk.index for chunk in answer.chunks] == list(range(6))
+    assert [chunk.level for chunk in answer.chunks] == [2, *(levels[1:5]), 2]
+    assert answer.cache_tokens == index.tokens(levels)
+
+
+def test_chunks_tile_the_sampled_video(engine: VideoX2L, clip: Path) -> None:
+    index = engine.index(clip)
+    chunks = index.chunks
+    assert chunks[0].start_s == 0
+    assert [chunk.start_s for chunk in chunks[1:]] == [chunk.end_s for chunk in chunks[:-1]]
+    assert chunks[-1].end_s == pytest.approx(index.duration_s)
+    assert [chunk.first_frame for chunk in chunks[1:]] == [chunk.end_frame for chunk in chunks[:-1]]
+
+
+# answering
+
+
+def test_one_index_answers_many_questions_from_different_chunks(engine: VideoX2L, made_clip: Path) -> None:
+    index = engine.index(made_clip)
+    questions = [f"Question {number}?" for number in range(6)]
+    answers = [engine.ask(index, question, oracle="random", k=1, generation=SHORT) for question in questions]
+    again = [engine.ask(index, question, oracle="random", k=1, generation=SHORT) for question in questions]
+    assert [answer.text for answer in answers] == [answer.text for answer in again]
+    selected = {tuple(chunk.level for chunk in answer.chunks) for answer in answers}
+    assert len(selected) > 1
+    assert all(sum(chunk.level == 2 for chunk in answer.chunks) == 3 for answer in answers)  # one and both edges
+    assert {answer.question for answer in answers} == set(questions)
+
+
+def test_streamed_pieces_make_the_answer(engine: VideoX2L, made_clip: Path) -> None:
+    index = engine.index(made_clip)
+    stream = engine.stream(index, "what?", generation=Generation(max_new_tokens=24))
+    pieces = list(stream)
+    assert len(pieces) > 1
+    assert "".join(pieces).strip() == stream.answer.text
+    assert stream.answer.text == engine.ask(index, "what?", generation=Generation(max_new_tokens=24)).text
+    assert stream.answer.timings_s.keys() == {"index", "relevance", "load", "first_token", "decode"}
+    assert all(seconds >= 0 for seconds in stream.answer.timings_s.values())
+
+
+def test_a_chat_keeps_earlier_turns_in_the_context_and_selects_anew(engine: VideoX2L, made_clip: Path) -> None:
+    """The second turn's answer is that of the cache of its own selection behind which both turns are laid."""
+    oracle = Random(seed=1)
+    engine = replace(engine, oracle=oracle, k=1)
+    index, model = engine.index(made_clip), engine.model
+    chat = engine.chat(index)
+    first, second = (chat.ask(question, generation=SHORT) for question in ("Who is it?", "And then?"))
+    assert [turn.question for turn in chat.turns] == ["Who is it?", "And then?"]
+    assert [chunk.level for chunk in first.chunks] != [chunk.level for chunk in second.chunks]
+    assert [chunk.score for chunk in second.chunks] == oracle.score(model, index, "And then?").tolist()
+
+    levels = tuple(2 if chunk.level == 2 and 0 < chunk.index < 5 else 32 for chunk in second.chunks)
+    with torch.no_grad():
+        cache = load_cache(model, index, levels)
+        opening = model.question_ids("Who is it?")
+        both = model.question_ids("And then?", (Turn("Who is it?", first.text),))
+        assert both[: len(opening)].tolist() == opening.tolist()
+        assert first.text in model.tokenizer.decode(both)
+        model.run(model.embed(opening), cache)
+        turns = model.logits(model.run(model.embed(both[len(opening) :]), cache))
+        at_once = model.logits(model.run(model.embed(both), load_cache(model, index, levels)))
+        torch.testing.assert_close(turns, at_once[len(opening) :], rtol=0, atol=1e-4)
+        answer: list[int] = []
+        logits = turns
+        for _ in range(8):
+            answer.append(int(logits[-1].argmax()))
+            logits = model.logits(model.run(model.embed(torch.tensor(answer[-1:])), cache))
+    assert second.text == model.tokenizer.decode(answer, skip_special_tokens=True).strip()
+    alone = engine.ask(index, "And then?", generation=SHORT)
+    assert alone.text != second.text
+
+
+def test_a_streamed_chat_keeps_its_turns_too(engine: VideoX2L, made_clip: Path) -> None:
+    index = engine.index(made_clip)
+    asked, streamed = engine.chat(index), engine.chat(index)
+    expected = [asked.ask(question, generation=SHORT).text for question in ("a?", "b?")]
+    assert ["".join(streamed.stream(question, generation=SHORT)).strip() for question in ("a?", "b?")] == expected
+    assert streamed.turns == asked.turns
+
+
+# 6. no silent fallback
+
+
+def index_of(engine: VideoX2L, path: Path) -> VideoIndex:
+    return engine.index(path)
+
+
+def not_a_video(engine: VideoX2L, directory: Path) -> None:
+    (directory / "notes.mp4").write_text("dear diary")
+    engine.index(directory / "notes.mp4")
+
+
+def audio_only(engine: VideoX2L, directory: Path) -> None:
+    import av
+
+    with av.open(str(directory / "sound.mp4"), "w") as container:
+        stream = container.add_stream("aac", rate=8000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 8000), np.float32), format="fltp", layout="mono")
+        frame.rate = 8000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    engine.index(directory / "sound.mp4")
+
+
+def contrastive_without_embeddings(engine: VideoX2L, directory: Path) -> None:
+    index = engine.index(blank(4), Sampling(frames=4))
+    index.embeddings(0)
+
+
+def blank(frames: int) -> FrameArray:
+    return FrameArray(np.zeros((frames, 48, 48, 3), np.uint8), np.arange(frames))
+
+
+def long_question(engine: VideoX2L) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine.model, "max_positions", 700)
+        ask(engine, "why? " * 100)
+
+
+def ask(engine: VideoX2L, question: str, **settings: object) -> None:
+    engine.ask(engine.index(blank(6), Sampling(frames=6)), question, **settings)
+
+
+BAD_INPUT: dict[str, tuple[type[VideoX2LError], str, Callable[[VideoX2L, Path], object]]] = {
+    "missing file": (VideoError, "gone.mp4", lambda engine, at: engine.index(at / "gone.mp4")),
+    "not a video": (VideoError, "notes.mp4", not_a_video),
+    "audio only": (VideoError, "sound.mp4", audio_only),
+    "zero frames": (VideoError, "0", lambda engine, at: engine.index(blank(0))),
+    "no source": (VideoError, "int", lambda engine, at: engine.index(7)),
+    "empty folder": (VideoError, "", lambda engine, at: engine.index(at)),
+    "range past the end": (VideoError, "99", lambda engine, at: engine.index(blank(3), Sampling(start_s=99))),
+    "two counts": (SettingsError, "fps", lambda engine, at: engine.index(blank(3), Sampling(frames=2, fps=1))),
+    "unknown oracle": (SettingsError, "'tarot'", lambda engine, at: replace(engine, oracle="tarot")),
+    "unknown oracle of a question": (SettingsError, "'tarot'", lambda engine, at: ask(engine, "a?", oracle="tarot")),
+    "contrastive without encoder": (SettingsError, "encoder", lambda engine, at: replace(engine, oracle="contrastive")),
+    "index without embeddings": (StoreError, "embeddings", contrastive_without_embeddings),
+    "manual without moments": (SettingsError, "moments", lambda engine, at: ask(engine, "a?", oracle="manual")),
+    "chunk out of range": (SettingsError, "9", lambda engine, at: ask(engine, "a?", oracle=Manual((9,)))),
+    "levels not increasing": (SettingsError, "(32, 2)", lambda engine, at: SummaryTokens((32, 2))),
+    "level above the chunk": (
+        SettingsError,
+        "512",
+        lambda engine, at: replace(engine, compressor=SummaryTokens((2, 512))).index(blank(6)),
+    ),
+    "negative k": (SettingsError, "-1", lambda engine, at: replace(engine, k=-1)),
+    "negative k of a question": (SettingsError, "-1", lambda engine, at: ask(engine, "a?", k=-1)),
+    "no chunk": (SettingsError, "0", lambda engine, at: replace(engine, chunk_frames=0)),
+    "empty chunk list": (SettingsError, "()", lambda engine, at: replace(engine, chunk_frames=())),
+    "unknown positions": (SettingsError, "'middle'", lambda engine, at: replace(engine, positions="middle")),
+    "original positions of two passes": (
+        SettingsError,
+        "single pass",
+        lambda engine, at: replace(engine, compressor=SummaryTokens(passes="two_pass"), positions="original"),
+    ),
+    "empty question": (QuestionError, "empty", lambda engine, at: ask(engine, " \n")),
+    "long question": (QuestionError, "tokens", lambda engine, at: long_question(engine)),
+    "no answer": (SettingsError, "0", lambda engine, at: Generation(max_new_tokens=0)),
+    "empty model directory": (ModelError, "config.json", lambda engine, at: load_model(at)),
+    "unknown device": (
+        SettingsError,
+        "'abacus'",
+        lambda engine, at: VideoX2L.from_pretrained(at / "m", device="abacus"),
+    ),
+}
+
+
+@pytest.mark.parametrize("what", BAD_INPUT)
+def test_bad_input_is_one_clear_sentence(
+    what: str, engine: VideoX2L, tmp_path: Path, checkpoint: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    kind, named, provoke = BAD_INPUT[what]
+    if what == "unknown device":
+        (tmp_path / "m").symlink_to(checkpoint)
+    with pytest.raises(kind) as error:
+        provoke(engine, tmp_path)
+    message = str(error.value)
+    assert type(error.value) is kind
+    assert named in message
+    assert "\n" not in message.strip()
+    assert 20 < len(message) < 400
+
+
+def test_an_unknown_model_names_what_was_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(ModelError, match=r"^[^\n]*'nobody/nothing'[^\n]+$"):
+        load_model("nobody/nothing")
+
+
+def test_more_frames_than_there_are_uses_all_and_says_so(engine: VideoX2L, made_clip: Path) -> None:
+    index = engine.index(made_clip, Sampling(frames=1000))
+    assert index.chunks[-1].end_frame == 48
+    (note,) = index.notes
+    assert "1000" in note
+    assert "48" in note
+    assert note in engine.ask(index, "a?", generation=SHORT).notes
+
+
+def test_a_truncated_video_is_used_as_far_as_it_decodes(engine: VideoX2L, made_clip: Path, tmp_path: Path) -> None:
+    path = write_video(tmp_path / "whole.mp4", 240, fps=20, container_options={"movflags": "faststart"})
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) * 2 // 3])
+    index = engine.index(path)
+    assert 0 < index.chunks[-1].end_s < 12
+    assert any("truncated" in note for note in index.notes)
+
+
+def test_k_beyond_the_number_of_chunks_reads_all_in_detail(engine: VideoX2L, made_clip: Path) -> None:
+    answer = engine.ask(engine.index(made_clip), "a?", k=99, generation=SHORT)
+    assert {chunk.level for chunk in answer.chunks} == {2}
+
+
+def test_one_frame_is_a_video(engine: VideoX2L) -> None:
+    index = engine.index(blank(1))
+    assert [entry.tokens for entry in index.entries] == [{2: 72, 32: 72}]
+    assert engine.ask(index, "a?", generation=SHORT).chunks[0].level == 2
