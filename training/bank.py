@@ -18,7 +18,16 @@ from PIL import Image, ImageFilter
 from torch import Tensor
 
 from videox2l.synthesis.backgrounds import LIGHTS, PLACES, Scene
-from videox2l.synthesis.world import BLOCK_S, COLOURS, CORNERS, SHAPES, VideoScript, render, sample_script, visible_events
+from videox2l.synthesis.world import (
+    BLOCK_S,
+    COLOURS,
+    CORNERS,
+    SHAPES,
+    VideoScript,
+    render,
+    sample_script,
+    visible_events,
+)
 
 FRAMES = 10
 PIXEL_MEAN = 0.5
@@ -42,7 +51,9 @@ def render_bank(directory: Path, chunks: int, seed: int, processes: int = 2) -> 
     """Render chunks and save frames.npy (chunks, 10, 64, 64, 3), labels.npy (chunks, 10, 4, groups) and scripts.pt."""
     directory.mkdir(parents=True, exist_ok=True)
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
-        parts = list(pool.imap(_render_part, [(seed + part, min(200, chunks)) for part in range(-(-chunks // 200))]))
+        parts = list(
+            pool.imap(_render_part, [(seed + part, min(200, chunks)) for part in range(-(-chunks // 200))])
+        )
     np.save(directory / "frames.npy", np.concatenate([frames for frames, _, _ in parts]))
     np.save(directory / "labels.npy", np.concatenate([labels for _, labels, _ in parts]))
     torch.save([script for _, _, scripts in parts for script in scripts], directory / "scripts.pt")
@@ -77,7 +88,9 @@ def chunk_script(rng: random.Random, pictures: list[int]) -> VideoScript:
         else Scene(float(cut), rng.choice(pictures), place, light)
         for cut in cuts
     )
-    return replace(script, scenes=scenes, place=None if anything else place, light=None if anything else light)
+    return replace(
+        script, scenes=scenes, place=None if anything else place, light=None if anything else light
+    )
 
 
 def _shoot(script: VideoScript, rng: random.Random) -> list[Image.Image]:

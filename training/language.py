@@ -29,7 +29,9 @@ FRAME_TOKENS = 4
 CHUNK_TOKENS = 40
 
 
-def nano_config(hidden: int = 128, layers: int = 4, heads: int = 4, kv_heads: int = 2, mlp: int = 320) -> VideoXLConfig:
+def nano_config(
+    hidden: int = 128, layers: int = 4, heads: int = 4, kv_heads: int = 2, mlp: int = 320
+) -> VideoXLConfig:
     """The configuration of nano at a size."""
     return VideoXLConfig(
         vocab_size=len(WORDS),
@@ -58,16 +60,17 @@ def nano_config(hidden: int = 128, layers: int = 4, heads: int = 4, kv_heads: in
     )
 
 
-@lru_cache(maxsize=512)
+@lru_cache
 def window(ratio: int, extra: tuple[int, ...] = ()) -> Window:
     """The layout of a chunk in a pass of one ratio, with extra ratios behind it."""
     ends = {r: tuple(summary_ends(CHUNK_TOKENS, r, 0, "even")[0]) for r in (ratio, *extra)}
     return Window(CHUNK_TOKENS, ratio, ends[ratio], {r: ends[r] for r in extra})
 
 
-@lru_cache(maxsize=512)
-def window_mask(layout: Window, memory: int) -> Tensor:
+@lru_cache(maxsize=1024)
+def window_mask(ratio: int, extra: tuple[int, ...], memory: int) -> Tensor:
     """What each of a chunk's tokens, ordered [raw | summaries | extra summaries], sees of [memory | the same]."""
+    layout = window(ratio, extra)
     main = layout.main_tokens
     mask = torch.ones(main + layout.extra_tokens, main + layout.extra_tokens, dtype=torch.bool).tril()
     mask[main:] = layout.extra_mask
@@ -90,7 +93,9 @@ class Memory:
     def choose(self, levels: Sequence[int]) -> tuple[list[Tensor], list[Tensor]]:
         """Keys and values of every layer with one ratio chosen for each chunk, in temporal order."""
         spans = [slice(0, self.prompt_tokens)]
-        spans += [chunk.get(level, chunk[min(chunk)]) for chunk, level in zip(self.slices, levels, strict=True)]
+        spans += [
+            chunk.get(level, chunk[min(chunk)]) for chunk, level in zip(self.slices, levels, strict=True)
+        ]
         index = torch.cat([torch.arange(span.start, span.stop) for span in spans])
         return [keys[:, :, index] for keys in self.keys], [values[:, :, index] for values in self.values]
 
@@ -130,7 +135,9 @@ class LanguageModel(nn.Module):
     def prompt(self, table: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """Keys and values per layer, (1, n_h, 1, d_h), of the one token before the video."""
         token = torch.tensor([[[WORDS.index("<s>")]]])
-        nothing = [table.new_zeros(1, self.config.num_key_value_heads, 0, self.config.head_dim)] * len(self.decoder.layers)
+        nothing = [table.new_zeros(1, self.config.num_key_value_heads, 0, self.config.head_dim)] * len(
+            self.decoder.layers
+        )
         return self._read(table, (nothing, nothing), token)[1:]
 
     def watch(self, table: Tensor, visual: Tensor, start_s: Tensor, windows: Sequence[Window]) -> Memory:
@@ -143,8 +150,12 @@ class LanguageModel(nn.Module):
         seconds = start_s[:, None] + torch.arange(chunks * frames)
         times = table[FIRST_TIME_ID + seconds].unflatten(1, (chunks, frames))
         raw = (visual + times[:, :, :, None]).flatten(2, 3)  # (B, chunks, 40, hidden)
-        summaries = [part for chunk, layout in enumerate(windows) for part in self._summaries(raw[:, chunk], layout)]
-        hidden = torch.cat([raw.flatten(1, 2), *summaries], dim=1)  # [raw of all chunks | summaries of all chunks]
+        summaries = [
+            part for chunk, layout in enumerate(windows) for part in self._summaries(raw[:, chunk], layout)
+        ]
+        hidden = torch.cat(
+            [raw.flatten(1, 2), *summaries], dim=1
+        )  # [raw of all chunks | summaries of all chunks]
         place = Placement(windows, prompt_tokens=1)
         prompt_keys, prompt_values = self.prompt(table)
         kept_keys, kept_values = [], []
@@ -178,8 +189,14 @@ class LanguageModel(nn.Module):
             )
             hidden = layer.finish(hidden[:, first_query:], attended)
         return Memory(
-            [torch.cat([p.expand(batch, -1, -1, -1), k], 2) for p, k in zip(prompt_keys, kept_keys, strict=True)],
-            [torch.cat([p.expand(batch, -1, -1, -1), v], 2) for p, v in zip(prompt_values, kept_values, strict=True)],
+            [
+                torch.cat([p.expand(batch, -1, -1, -1), k], 2)
+                for p, k in zip(prompt_keys, kept_keys, strict=True)
+            ],
+            [
+                torch.cat([p.expand(batch, -1, -1, -1), v], 2)
+                for p, v in zip(prompt_values, kept_values, strict=True)
+            ],
             place.kept_slices,
             1,
         )
@@ -197,12 +214,18 @@ class LanguageModel(nn.Module):
         positions = past + torch.arange(length).repeat(questions)
         causal = torch.ones(length, length, dtype=torch.bool).tril()
         mask = torch.cat(
-            [torch.ones(questions * length, past, dtype=torch.bool), torch.block_diag(*[causal] * questions).bool()], 1
+            [
+                torch.ones(questions * length, past, dtype=torch.bool),
+                torch.block_diag(*[causal] * questions).bool(),
+            ],
+            1,
         )
         all_keys, all_values = [], []
         for layer, past_keys, past_values in zip(self.decoder.layers, *memory, strict=True):
             attention, normed = layer.self_attn, layer.input_layernorm(hidden)
-            query, keys, values = (self._project(attention, name, normed, questions * length) for name in "qkv")
+            query, keys, values = (
+                self._project(attention, name, normed, questions * length) for name in "qkv"
+            )
             all_keys.append(keys)
             all_values.append(values)
             attended = attend(
@@ -248,10 +271,11 @@ class LanguageModel(nn.Module):
         for chunk, layout in enumerate(place.windows):
             raw, summaries, past = place.raw[chunk], place.summaries[chunk], place.memory_tokens[chunk]
             keys, values = (
-                torch.cat([memory[i][:, :, :past], own[i][:, :, raw], own[i][:, :, summaries]], 2) for i in range(2)
+                torch.cat([memory[i][:, :, :past], own[i][:, :, raw], own[i][:, :, summaries]], 2)
+                for i in range(2)
             )
             asking = query[:, :, summaries.start - first_query : summaries.stop - first_query]
-            mask = window_mask(layout, past)
+            mask = window_mask(layout.ratio, tuple(layout.extra), past)
             if first_query == 0:
                 asking = torch.cat([query[:, :, raw], asking], 2)
             else:
@@ -280,7 +304,9 @@ class Placement:
             self.summaries.append(slice(at, at + total))
             self.memory_tokens.append(past)
             raw_positions.append(past + layout.positions[layout.raw_offsets])
-            order = torch.cat([layout.summary_offsets, torch.arange(layout.main_tokens, len(layout.positions))])
+            order = torch.cat(
+                [layout.summary_offsets, torch.arange(layout.main_tokens, len(layout.positions))]
+            )
             summary_positions.append(past + layout.positions[order])
             main.append(
                 torch.arange(self.raw[-1].start, self.raw[-1].stop)
@@ -288,7 +314,10 @@ class Placement:
                 else torch.arange(at, at + len(layout.ends))
             )
             slices = {}
-            for ratio, size in ((layout.ratio, len(main[-1])), *((r, len(ends)) for r, ends in layout.extra.items())):
+            for ratio, size in (
+                (layout.ratio, len(main[-1])),
+                *((r, len(ends)) for r, ends in layout.extra.items()),
+            ):
                 slices[ratio] = slice(kept, kept + size)
                 kept += size
             self.kept_slices.append(slices)

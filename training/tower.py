@@ -13,10 +13,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from training.bank import GROUPS, normalise
+from training.workers import average_gradients
 from videox2l.models.video_xl.conv_tower import ConvTower, ConvTowerConfig
 from videox2l.models.video_xl.vision import pool
 
@@ -52,39 +54,51 @@ class Eyes(nn.Module):
         return logits
 
 
-def train_tower(bank: Path, out: Path, config: ConvTowerConfig, hidden_size: int, minutes: float, seed: int) -> None:
-    """Train on the bank's frames for a number of minutes; save the weights and log the held-out accuracy."""
+def train_tower(
+    bank: Path, out: Path, config: ConvTowerConfig, hidden_size: int, minutes: float, seed: int
+) -> None:
+    """Train on the bank's frames for a number of minutes; save the weights and log the held-out accuracy.
+
+    Runs in every worker of a group.
+    """
     torch.manual_seed(seed)
     frames = np.load(bank / "frames.npy", mmap_mode="r").reshape(-1, 64, 64, 3)
     labels = torch.from_numpy(np.load(bank / "labels.npy")).flatten(0, 1).long()
     held_out = torch.arange(len(frames) - 2000, len(frames))
     eyes = Eyes(config, hidden_size).to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(eyes.parameters(), lr=2e-3, weight_decay=0.02, betas=(0.9, 0.98))
-    rng = np.random.default_rng(seed)
-    start, step = time.time(), 0
-    with (out / "tower.jsonl").open("w") as log:
-        while (progress := (time.time() - start) / (60 * minutes)) < 1:
+    rank = dist.get_rank()
+    rng = np.random.default_rng((seed, rank))
+    elapsed_s, step = 0.0, 0
+    with (out / "tower.jsonl").open("w" if rank == 0 else "r") as log:
+        while (progress := elapsed_s / (60 * minutes)) < 1:
+            started = time.time()
             for group in optimizer.param_groups:
-                group["lr"] = 2e-3 * min(1, (step + 1) / 100) * (0.5 + 0.5 * math.cos(math.pi * progress))
-            batch = np.sort(rng.choice(len(frames) - 2000, 128, replace=False))
+                group["lr"] = 2e-3 * min(1, (step + 1) / 50) * (0.5 + 0.5 * math.cos(math.pi * progress))
+            batch = np.sort(rng.choice(len(frames) - 2000, 64, replace=False))
             pixels = normalise(torch.from_numpy(frames[batch])).to(memory_format=torch.channels_last)
             with torch.autocast("cpu", torch.bfloat16):
                 tokens = eyes(pixels)
             logits = eyes.classify(tokens)
             truth = labels[batch]
-            losses = [F.cross_entropy(logit.flatten(0, 1), truth[..., g].flatten()) for g, logit in enumerate(logits)]
+            losses = [
+                F.cross_entropy(logit.flatten(0, 1), truth[..., g].flatten())
+                for g, logit in enumerate(logits)
+            ]
             loss = sum(weight * one for weight, one in zip(WEIGHTS.values(), losses, strict=True))
             optimizer.zero_grad()
             loss.backward()
+            elapsed_s += average_gradients(eyes, time.time() - started)
             nn.utils.clip_grad_norm_(eyes.parameters(), 1.0)
             optimizer.step()
             step += 1
-            if step % 200 == 0:
+            if step % 200 == 0 and rank == 0:
                 accuracy = measure(eyes, torch.from_numpy(frames[held_out]), labels[held_out])
-                record = {"step": step, "s": round(time.time() - start), "loss": loss.item()} | accuracy
+                record = {"step": step, "s": round(elapsed_s), "loss": loss.item()} | accuracy
                 print(json.dumps(record), file=log, flush=True)
                 torch.save(eyes.state_dict(), out / "tower.pt")
-    torch.save(eyes.state_dict(), out / "tower.pt")
+    if rank == 0:
+        torch.save(eyes.state_dict(), out / "tower.pt")
 
 
 @torch.no_grad()
@@ -103,4 +117,6 @@ def measure(eyes: Eyes, frames: Tensor, labels: Tensor) -> dict[str, float]:
 @torch.no_grad()
 def encode(eyes: Eyes, frames: Tensor) -> Tensor:
     """Visual tokens (T, 4, hidden) of uint8 frames (T, 64, 64, 3), without their time."""
-    return torch.cat([eyes(normalise(part).contiguous(memory_format=torch.channels_last)) for part in frames.split(250)])
+    return torch.cat(
+        [eyes(normalise(part).contiguous(memory_format=torch.channels_last)) for part in frames.split(250)]
+    )

@@ -245,7 +245,7 @@ def _count(script: VideoScript, rng: random.Random) -> Question | None:
         counted, group = [event for event in script.events if event.shape == shape], _PLURALS[shape]
     if len(counted) > LARGEST_COUNT:
         return None
-    near = [str(n) for n in range(max(0, len(counted) - 3), len(counted) + 4)]
+    near = [str(n) for n in range(max(0, len(counted) - 3), min(len(counted) + 3, LARGEST_COUNT) + 1)]
     times = tuple(event.start_s for event in counted)
     options = _options(rng, str(len(counted)), near)
     return Question("count", _phrase("count", rng, group=group), str(len(counted)), options, times)

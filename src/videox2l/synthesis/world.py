@@ -12,7 +12,7 @@ import random
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Literal
 
 import numpy as np
@@ -89,7 +89,7 @@ class VideoScript:
     place: Place | None = None
     light: Light | None = None
 
-    @property
+    @cached_property
     def unique_events(self) -> tuple[Event, ...]:
         """The events whose colour and shape come once in the video: those that questions can point at."""
         times: dict[tuple[Colour, Shape], int] = {}

@@ -1,0 +1,69 @@
+"""From training checkpoints to the checkpoint directory that ships: official parameter names, fp16."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from training.bank import PIXEL_MEAN, PIXEL_STD
+from training.language import LanguageModel
+from training.tokenizer import save_tokenizer
+from training.tower import Eyes
+
+
+def export_model(eyes: Eyes, model: LanguageModel, directory: Path) -> None:
+    """Write config, vision_config, preprocessor_config, generation_config, tokenizer and model.safetensors."""
+    directory.mkdir(parents=True, exist_ok=True)
+    config = asdict(model.config) | {
+        "model_type": "llava_qwen",
+        "architectures": ["LlavaQwenForCausalLM"],
+        "enable_beacon": True,
+    }
+    write_json(directory / "config.json", config)
+    vision = (
+        {"model_type": "conv_vision_model"} | asdict(eyes.config) | {"hidden_size": eyes.config.hidden_size}
+    )
+    write_json(directory / "vision_config.json", vision)
+    write_json(
+        directory / "preprocessor_config.json",
+        {
+            "image_processor_type": "CLIPImageProcessor",
+            "do_convert_rgb": True,
+            "do_resize": True,
+            "size": {"height": eyes.config.image_size, "width": eyes.config.image_size},
+            "resample": 3,
+            "do_center_crop": False,
+            "do_rescale": True,
+            "rescale_factor": 1 / 255,
+            "do_normalize": True,
+            "image_mean": [PIXEL_MEAN] * 3,
+            "image_std": [PIXEL_STD] * 3,
+        },
+    )
+    write_json(
+        directory / "generation_config.json", {"do_sample": False, "eos_token_id": model.config.eos_token_id}
+    )
+    save_tokenizer(directory)
+    weights: dict[str, Tensor] = {"model.embed_tokens.weight": model.word_table()}
+    weights |= {f"model.{name}": value for name, value in model.decoder.state_dict().items()}
+    weights |= {f"model.mm_projector.{name}": value for name, value in eyes.projector.state_dict().items()}
+    weights |= {
+        f"model.vision_tower.vision_tower.{name}": value for name, value in eyes.tower.state_dict().items()
+    }
+    save_fp16(weights, directory / "model.safetensors")
+
+
+def save_fp16(weights: dict[str, Tensor], file: Path) -> None:
+    """Write tensors as fp16 safetensors."""
+    halves = {name: value.detach().to(torch.float16).contiguous() for name, value in weights.items()}
+    save_file(halves, str(file), metadata={"format": "pt"})
+
+
+def write_json(file: Path, values: dict[str, object]) -> None:
+    """Write readable JSON."""
+    file.write_text(json.dumps(values, indent=2) + "\n")
