@@ -99,7 +99,8 @@ def stream_text(ids: Iterator[int], tokenizer: PreTrainedTokenizerBase, stop: tu
         text = tokenizer.decode(taken, skip_special_tokens=True)
         cut = min((place for place in map(text.find, stop) if place >= 0), default=None)
         if cut is not None:
-            yield text[len(sent) : cut]
+            if cut > len(sent):
+                yield text[len(sent) : cut]
             return
         ready = len(text) - max((tail_match(text, string) for string in stop), default=0)
         if text.endswith("\ufffd") or ready <= len(sent):
