@@ -140,6 +140,22 @@ def test_the_default_comparison_holds_what_the_method_must_beat():
     assert [setting.same_size_as for setting in settings if setting.same_size_as] == [settings[1].name]
 
 
+def test_an_engine_is_evaluated_as_it_is_set(video_xl):
+    engine = VideoX2L(video_xl, SummaryTokens((4, 16), "two_pass", 2), chunk_frames=5, oracle="probe", k=2)
+    setting = Setting.of(engine)
+    assert setting.name == "4x/16x, probe, k=2"
+    assert setting.engine(VideoX2L(video_xl, store=engine.store)) == engine
+    assert Setting.of(replace(engine, compressor=SummaryTokens((8,)))).name == "8x everywhere"
+
+
+def test_videos_that_give_no_question_of_a_task_are_an_error(video_xl, tmp_path):
+    clip = tmp_path / "clip.mp4"
+    NeedlePlan(SMALL.needles).video(0).write(clip, SMALL.needles.format)
+    needles = replace(SMALL.needles, haystacks=(clip,), tasks=("global",))
+    with pytest.raises(SettingsError, match="no question"):
+        evaluate_needles(VideoX2L(video_xl), SETTINGS[:1], NeedleEvaluation(1, needles))
+
+
 def test_an_answer_is_right_word_for_word():
     assert words("Top left.") == words("top left")
     assert words("0:42") == words(" 0:42 ")

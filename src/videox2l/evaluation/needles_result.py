@@ -7,9 +7,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import av
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from videox2l import __version__
 from videox2l.evaluation.intervals import Estimate, mean_accuracy, mean_difference, wilson
 from videox2l.evaluation.settings import Setting
 from videox2l.synthesis.plan import NeedleSettings
@@ -40,7 +43,8 @@ class Outcome:
 
 @dataclass(frozen=True)
 class SettingResult:
-    """All questions in one setting; index_s and ask_s: seconds all videos and all questions took."""
+    """All questions in one setting; index_s and ask_s: seconds all videos and all questions took, an index that
+    settings share counted for each."""
 
     setting: Setting
     outcomes: tuple[Outcome, ...]
@@ -149,6 +153,7 @@ class NeedlesResult:
         first = self.settings[0]
         needles = asdict(self.needles) | {"haystacks": [path.name for path in self.needles.haystacks]}
         return {
+            "versions": {"videox2l": __version__, "torch": torch.__version__, "av": av.__version__},
             "model": self.model,
             "model_fingerprint": self.model_fingerprint,
             "videos": self.videos,

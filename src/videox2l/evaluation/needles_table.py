@@ -16,14 +16,16 @@ def needles_table(result: NeedlesResult) -> RenderableType:
     needles = result.needles
     about = (
         f"{result.model}: {result.videos} fresh videos of {needles.duration_s:.0f} s, seed {needles.seed}, "
-        f"{len(result.settings[0].outcomes)} questions in each setting; exact match with 95% intervals"
+        f"{len(result.settings[0].outcomes)} questions in each setting; exact match with 95% intervals. recall: "
+        "share of the needles' chunks among the k of highest score (@k), and among those read in full detail (read)"
     )
     return Group(Text(about), table, *(Text(f"note: {note}") for note in result.notes))
 
 
 def one_setting(result: SettingResult) -> Table:
     """Tasks down the page."""
-    table = Table(title=f"{result.setting.name}: {_size(result)}", title_justify="left")
+    size = f"{result.cache_tokens:.0f} tokens in the cache, {result.times_smaller:.1f}x fewer than without compression"
+    table = Table(title=Text(f"{result.setting.name}: {size}"), title_justify="left")
     table.add_column("task")
     columns = ["questions", "prior", "accuracy", "95% interval"]
     recalls = list(result.detail_recall)
@@ -55,41 +57,41 @@ def one_setting(result: SettingResult) -> Table:
 def many_settings(result: NeedlesResult) -> Table:
     """Settings down the page, tasks across; each accuracy over its interval."""
     first = result.settings[0]
-    table = Table(show_lines=True)
-    for name in ("setting", "cache", *first.tasks, "detail mean", f"against {first.setting.name}", "recall"):
-        table.add_column(name, justify="left" if name == "setting" else "right")
+    table = Table(show_lines=True, padding=(0, 0))
+    table.add_column("setting", max_width=20)
+    for name in ("cache", *first.tasks, "mean", "against first", "recall"):
+        table.add_column(name, justify="right", overflow="fold")
     priors = [_share(first.prior(task)) for task in first.tasks]
-    table.add_row("prior (most frequent answer)", "", *priors, "", "", "")
+    table.add_row("prior: most frequent answer", "", *priors, "", "", "")
     for each in result.settings:
         ratio = f" ({each.setting.compressor.levels[0]}x)" if each.setting.same_size_as else ""
         table.add_row(
             Text(each.setting.name + ratio),
-            _size(each),
+            f"{each.cache_tokens:.0f}\n{each.times_smaller:.1f}x",
             *(_two_lines(each.accuracy(task)) for task in first.tasks),
             _two_lines(each.detail_accuracy),
             "" if each is first else _two_lines(each.difference(first), sign="+"),
             "\n".join(f"{_recall_name(name)} {_share(value)}" for name, value in each.detail_recall.items()),
         )
+    table.caption = f"mean and recall: over {', '.join(first.detail_tasks)}; cache: tokens, and times smaller than full"
     return table
 
 
-def _size(result: SettingResult) -> str:
-    return f"{result.cache_tokens:.0f} tokens, {result.times_smaller:.1f}x"
-
-
 def _recall_name(name: str) -> str:
-    return "in detail" if name == "in_detail" else name
+    return "read" if name == "in_detail" else name
 
 
-def _share(value: float | None) -> str:
-    return "" if value is None else f"{value:.3f}"
+def _share(value: float | None, sign: str = "") -> str:
+    """Without the zero in front: ".987"."""
+    return "" if value is None else f"{value:{sign}.3f}".replace("0.", ".", 1)
 
 
 def _bounds(estimate: Estimate, sign: str = "") -> str:
     if estimate.low is None or estimate.high is None:
         return ""
-    return f"{estimate.low:{sign}.3f} to {estimate.high:{sign}.3f}"
+    low, high = (f"{bound:{sign}.2f}".replace("0.", ".", 1) for bound in (estimate.low, estimate.high))
+    return f"{low} {high}" if sign else f"{low}-{high}"
 
 
 def _two_lines(estimate: Estimate, sign: str = "") -> str:
-    return f"{estimate.value:{sign}.3f}\n{_bounds(estimate, sign)}"
+    return f"{_share(estimate.value, sign)}\n{_bounds(estimate, sign)}"

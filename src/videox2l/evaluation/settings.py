@@ -32,6 +32,14 @@ class Setting:
     chunk_frames: int | tuple[int, ...] = 10
     same_size_as: str | None = None
 
+    @classmethod
+    def of(cls, engine: VideoX2L) -> Setting:
+        """The setting an engine is in, named after it."""
+        levels = engine.compressor.levels
+        name = "/".join(f"{level}x" for level in levels)
+        name += f", {engine.oracle}, k={engine.k}" if len(levels) > 1 else " everywhere"
+        return cls(name, engine.compressor, engine.oracle, engine.k, engine.chunk_frames)
+
     @property
     def selects(self) -> bool:
         """Whether chunks differ in level, so that the oracle matters."""

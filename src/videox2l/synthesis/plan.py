@@ -101,9 +101,9 @@ class NeedlePlan:
         # Seeded by text: a stream of chance that no integer seed, as training uses, can give.
         rng = random.Random(f"needles {settings.seed} {number}")
         script = sample_script(rng, settings.duration_s, events_per_block=settings.needles, scenery=not self.footage)
-        questions = questions_for(script, rng, per_task=settings.questions, tasks=settings.tasks)
         footage = self.footage[number % len(self.footage)] if self.footage else None
         start_s = footage.start_for(rng, settings.duration_s) if footage else 0.0
+        questions = questions_for(script, rng, per_task=settings.questions, tasks=settings.tasks)
         return NeedleVideo(number, script, tuple(questions), footage, start_s)
 
     def _notes(self) -> tuple[str, ...]:

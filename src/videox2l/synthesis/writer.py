@@ -86,5 +86,5 @@ def write_video(
                 progress(frame + 1)
             container.mux(stream.encode(None))
         os.replace(part, path)
-    except OSError as error:  # av.FFmpegError of a full or read-only disk is one too
+    except (OSError, av.FFmpegError) as error:
         raise StoreError(f"can't write {path} ({error.strerror}): free some space or choose another place") from error
