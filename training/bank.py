@@ -51,9 +51,7 @@ def render_bank(directory: Path, chunks: int, seed: int, processes: int = 2) -> 
     """Render chunks and save frames.npy (chunks, 10, 64, 64, 3), labels.npy (chunks, 10, 4, groups) and scripts.pt."""
     directory.mkdir(parents=True, exist_ok=True)
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
-        parts = list(
-            pool.imap(_render_part, [(seed + part, min(200, chunks)) for part in range(-(-chunks // 200))])
-        )
+        parts = list(pool.imap(_render_part, [(seed + part, min(200, chunks)) for part in range(-(-chunks // 200))]))
     np.save(directory / "frames.npy", np.concatenate([frames for frames, _, _ in parts]))
     np.save(directory / "labels.npy", np.concatenate([labels for _, labels, _ in parts]))
     torch.save([script for _, _, scripts in parts for script in scripts], directory / "scripts.pt")
@@ -88,9 +86,7 @@ def chunk_script(rng: random.Random, pictures: list[int]) -> VideoScript:
         else Scene(float(cut), rng.choice(pictures), place, light)
         for cut in cuts
     )
-    return replace(
-        script, scenes=scenes, place=None if anything else place, light=None if anything else light
-    )
+    return replace(script, scenes=scenes, place=None if anything else place, light=None if anything else light)
 
 
 def _shoot(script: VideoScript, rng: random.Random) -> list[Image.Image]:

@@ -122,9 +122,7 @@ def recall(
         scores = head.scores([q.text for q in asked], timed_tokens(visual, start_s, table))
         for question, best in zip(asked, scores.argsort(dim=-1, descending=True).tolist(), strict=True):
             for k in (1, 3):
-                found.setdefault(f"{question.task}@{k}", []).append(
-                    true_chunks(question, start_s) <= set(best[:k])
-                )
+                found.setdefault(f"{question.task}@{k}", []).append(true_chunks(question, start_s) <= set(best[:k]))
     return {key: round(sum(hits) / len(hits), 3) for key, hits in sorted(found.items())}
 
 

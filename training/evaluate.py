@@ -38,9 +38,7 @@ def evaluate(
             layouts = [window(edge if chunk in (0, chunks - 1) else level) for chunk in range(chunks)]
             memory = model.watch(table, visual, starts, layouts)
             levels = [layout.ratio for layout in layouts]
-            score(
-                model, table, memory.choose(levels), questions, right["full" if level == 1 else f"{level}x"]
-            )
+            score(model, table, memory.choose(levels), questions, right["full" if level == 1 else f"{level}x"])
         layouts = [window(2) if chunk in (0, chunks - 1) else window(2, (32,)) for chunk in range(chunks)]
         memory = model.watch(table, visual, starts, layouts)
         score(model, table, memory.choose([32] * chunks), questions, right["32x single pass"])

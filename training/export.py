@@ -23,11 +23,10 @@ def export_model(eyes: Eyes, model: LanguageModel, directory: Path) -> None:
         "model_type": "llava_qwen",
         "architectures": ["LlavaQwenForCausalLM"],
         "enable_beacon": True,
+        "mm_hidden_size": eyes.config.hidden_size,
     }
     write_json(directory / "config.json", config)
-    vision = (
-        {"model_type": "conv_vision_model"} | asdict(eyes.config) | {"hidden_size": eyes.config.hidden_size}
-    )
+    vision = {"model_type": "conv_vision_model"} | asdict(eyes.config) | {"hidden_size": eyes.config.hidden_size}
     write_json(directory / "vision_config.json", vision)
     write_json(
         directory / "preprocessor_config.json",
@@ -45,16 +44,12 @@ def export_model(eyes: Eyes, model: LanguageModel, directory: Path) -> None:
             "image_std": [PIXEL_STD] * 3,
         },
     )
-    write_json(
-        directory / "generation_config.json", {"do_sample": False, "eos_token_id": model.config.eos_token_id}
-    )
+    write_json(directory / "generation_config.json", {"do_sample": False, "eos_token_id": model.config.eos_token_id})
     save_tokenizer(directory)
     weights: dict[str, Tensor] = {"model.embed_tokens.weight": model.word_table()}
     weights |= {f"model.{name}": value for name, value in model.decoder.state_dict().items()}
     weights |= {f"model.mm_projector.{name}": value for name, value in eyes.projector.state_dict().items()}
-    weights |= {
-        f"model.vision_tower.vision_tower.{name}": value for name, value in eyes.tower.state_dict().items()
-    }
+    weights |= {f"model.vision_tower.vision_tower.{name}": value for name, value in eyes.tower.state_dict().items()}
     save_fp16(weights, directory / "model.safetensors")
 
 

@@ -29,9 +29,7 @@ FRAME_TOKENS = 4
 CHUNK_TOKENS = 40
 
 
-def nano_config(
-    hidden: int = 128, layers: int = 4, heads: int = 4, kv_heads: int = 2, mlp: int = 320
-) -> VideoXLConfig:
+def nano_config(hidden: int = 128, layers: int = 4, heads: int = 4, kv_heads: int = 2, mlp: int = 320) -> VideoXLConfig:
     """The configuration of nano at a size."""
     return VideoXLConfig(
         vocab_size=len(WORDS),
@@ -93,9 +91,7 @@ class Memory:
     def choose(self, levels: Sequence[int]) -> tuple[list[Tensor], list[Tensor]]:
         """Keys and values of every layer with one ratio chosen for each chunk, in temporal order."""
         spans = [slice(0, self.prompt_tokens)]
-        spans += [
-            chunk.get(level, chunk[min(chunk)]) for chunk, level in zip(self.slices, levels, strict=True)
-        ]
+        spans += [chunk.get(level, chunk[min(chunk)]) for chunk, level in zip(self.slices, levels, strict=True)]
         index = torch.cat([torch.arange(span.start, span.stop) for span in spans])
         return [keys[:, :, index] for keys in self.keys], [values[:, :, index] for values in self.values]
 
@@ -150,12 +146,8 @@ class LanguageModel(nn.Module):
         seconds = start_s[:, None] + torch.arange(chunks * frames)
         times = table[FIRST_TIME_ID + seconds].unflatten(1, (chunks, frames))
         raw = (visual + times[:, :, :, None]).flatten(2, 3)  # (B, chunks, 40, hidden)
-        summaries = [
-            part for chunk, layout in enumerate(windows) for part in self._summaries(raw[:, chunk], layout)
-        ]
-        hidden = torch.cat(
-            [raw.flatten(1, 2), *summaries], dim=1
-        )  # [raw of all chunks | summaries of all chunks]
+        summaries = [part for chunk, layout in enumerate(windows) for part in self._summaries(raw[:, chunk], layout)]
+        hidden = torch.cat([raw.flatten(1, 2), *summaries], dim=1)  # [raw of all chunks | summaries of all chunks]
         place = Placement(windows, prompt_tokens=1)
         prompt_keys, prompt_values = self.prompt(table)
         kept_keys, kept_values = [], []
@@ -189,14 +181,8 @@ class LanguageModel(nn.Module):
             )
             hidden = layer.finish(hidden[:, first_query:], attended)
         return Memory(
-            [
-                torch.cat([p.expand(batch, -1, -1, -1), k], 2)
-                for p, k in zip(prompt_keys, kept_keys, strict=True)
-            ],
-            [
-                torch.cat([p.expand(batch, -1, -1, -1), v], 2)
-                for p, v in zip(prompt_values, kept_values, strict=True)
-            ],
+            [torch.cat([p.expand(batch, -1, -1, -1), k], 2) for p, k in zip(prompt_keys, kept_keys, strict=True)],
+            [torch.cat([p.expand(batch, -1, -1, -1), v], 2) for p, v in zip(prompt_values, kept_values, strict=True)],
             place.kept_slices,
             1,
         )
@@ -223,9 +209,7 @@ class LanguageModel(nn.Module):
         all_keys, all_values = [], []
         for layer, past_keys, past_values in zip(self.decoder.layers, *memory, strict=True):
             attention, normed = layer.self_attn, layer.input_layernorm(hidden)
-            query, keys, values = (
-                self._project(attention, name, normed, questions * length) for name in "qkv"
-            )
+            query, keys, values = (self._project(attention, name, normed, questions * length) for name in "qkv")
             all_keys.append(keys)
             all_values.append(values)
             attended = attend(
@@ -238,7 +222,7 @@ class LanguageModel(nn.Module):
         return hidden, all_keys, all_values
 
     def _summaries(self, raw: Tensor, layout: Window) -> list[Tensor]:
-        """Inputs of a chunk's summary tokens at each of its ratios, (B, summaries, hidden), from raw (B, 40, hidden)."""
+        """Inputs of a chunk's summary tokens, for each ratio (B, summaries, hidden), from raw (B, 40, hidden)."""
         parts = []
         for ratio, ends in ((layout.ratio, layout.ends), *layout.extra.items()):
             if not ends:
@@ -271,8 +255,7 @@ class LanguageModel(nn.Module):
         for chunk, layout in enumerate(place.windows):
             raw, summaries, past = place.raw[chunk], place.summaries[chunk], place.memory_tokens[chunk]
             keys, values = (
-                torch.cat([memory[i][:, :, :past], own[i][:, :, raw], own[i][:, :, summaries]], 2)
-                for i in range(2)
+                torch.cat([memory[i][:, :, :past], own[i][:, :, raw], own[i][:, :, summaries]], 2) for i in range(2)
             )
             asking = query[:, :, summaries.start - first_query : summaries.stop - first_query]
             mask = window_mask(layout.ratio, tuple(layout.extra), past)
@@ -304,9 +287,7 @@ class Placement:
             self.summaries.append(slice(at, at + total))
             self.memory_tokens.append(past)
             raw_positions.append(past + layout.positions[layout.raw_offsets])
-            order = torch.cat(
-                [layout.summary_offsets, torch.arange(layout.main_tokens, len(layout.positions))]
-            )
+            order = torch.cat([layout.summary_offsets, torch.arange(layout.main_tokens, len(layout.positions))])
             summary_positions.append(past + layout.positions[order])
             main.append(
                 torch.arange(self.raw[-1].start, self.raw[-1].stop)

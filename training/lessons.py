@@ -36,9 +36,7 @@ class Bank:
             range(len(self.scripts) - held_out),
             range(len(self.scripts) - held_out, len(self.scripts)),
         )
-        self.by_scenery = {
-            split: self._by_scenery(part) for split, part in (("train", train), ("test", test))
-        }
+        self.by_scenery = {split: self._by_scenery(part) for split, part in (("train", train), ("test", test))}
 
     def _by_scenery(self, chunks: range) -> dict[tuple[str | None, str | None], list[int]]:
         found: dict[tuple[str | None, str | None], list[int]] = {}
@@ -137,9 +135,7 @@ def draw_step(rng: random.Random, chunks: int) -> Step:
     return Step(windows, ((fine,) * chunks, (coarse,) * chunks, mix))
 
 
-def draw_questions(
-    rng: random.Random, script: VideoScript, tasks: dict[str, float], count: int
-) -> list[Question]:
+def draw_questions(rng: random.Random, script: VideoScript, tasks: dict[str, float], count: int) -> list[Question]:
     """count questions, tasks by their share; a task that finds nothing to ask about gives way to another."""
     names, shares = list(tasks), list(accumulate(tasks.values()))
     questions: list[Question] = []

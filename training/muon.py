@@ -1,4 +1,4 @@
-"""Muon: momentum whose matrices are orthogonalised before each step (Jordan et al. 2024; scaled as in arXiv 2502.16982)."""
+"""Muon: momentum orthogonalised before each step (Jordan et al. 2024; scaled as in arXiv 2502.16982)."""
 
 from __future__ import annotations
 

@@ -54,9 +54,7 @@ class Eyes(nn.Module):
         return logits
 
 
-def train_tower(
-    bank: Path, out: Path, config: ConvTowerConfig, hidden_size: int, minutes: float, seed: int
-) -> None:
+def train_tower(bank: Path, out: Path, config: ConvTowerConfig, hidden_size: int, minutes: float, seed: int) -> None:
     """Train on the bank's frames for a number of minutes; save the weights and log the held-out accuracy.
 
     Runs in every worker of a group.
@@ -81,10 +79,7 @@ def train_tower(
                 tokens = eyes(pixels)
             logits = eyes.classify(tokens)
             truth = labels[batch]
-            losses = [
-                F.cross_entropy(logit.flatten(0, 1), truth[..., g].flatten())
-                for g, logit in enumerate(logits)
-            ]
+            losses = [F.cross_entropy(logit.flatten(0, 1), truth[..., g].flatten()) for g, logit in enumerate(logits)]
             loss = sum(weight * one for weight, one in zip(WEIGHTS.values(), losses, strict=True))
             optimizer.zero_grad()
             loss.backward()

@@ -24,9 +24,7 @@ QUESTIONS = 120
 class Trainer:
     """Model, optimizers and progress of one worker; all workers hold the same weights."""
 
-    def __init__(
-        self, model: LanguageModel, bank: Bank, lessons: list[Lesson], out: Path, seed: int, load: int
-    ):
+    def __init__(self, model: LanguageModel, bank: Bank, lessons: list[Lesson], out: Path, seed: int, load: int):
         self.model, self.bank, self.lessons, self.out, self.seed, self.load = (
             model,
             bank,

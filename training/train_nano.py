@@ -9,8 +9,8 @@ Five stages, each reading what the one before left in --out; without --stage all
   contrastive  the head behind the contrastive oracle, on the same visual tokens
   export       the checkpoint directory that ships, in --export
 
-Curves are written to tower.jsonl, language.jsonl and contrastive.jsonl. Stages are measured in minutes of wall clock, so
-that a training fits the time there is; everything drawn is drawn from --seed.
+Curves are written to tower.jsonl, language.jsonl and contrastive.jsonl. Stages are measured in minutes of wall
+clock, so that a training fits the time there is; everything drawn is drawn from --seed.
 """
 
 from __future__ import annotations
@@ -103,9 +103,7 @@ def encode_bank(preset: Preset, out: Path) -> None:
     eyes = load_eyes(preset, out)
     frames = np.load(out / "bank" / "frames.npy", mmap_mode="r")
     parts = np.array_split(frames, max(1, len(frames) // 100))
-    tokens = [
-        encode(eyes, torch.tensor(part).flatten(0, 1)).unflatten(0, part.shape[:2]).half() for part in parts
-    ]
+    tokens = [encode(eyes, torch.tensor(part).flatten(0, 1)).unflatten(0, part.shape[:2]).half() for part in parts]
     torch.save(torch.cat(tokens), out / "bank" / "tokens.pt")
 
 
@@ -144,9 +142,7 @@ def measure(preset: Preset, out: Path) -> None:
 
 def main() -> None:
     """Run the stages asked for."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="directory of checkpoints and logs")
     parser.add_argument("--export", type=Path, default=NANO, help="checkpoint directory to write")
     parser.add_argument("--preset", choices=PRESETS, default="cpu")
@@ -160,9 +156,7 @@ def main() -> None:
     if "tower" in options.stage and not (out / "tower.pt").is_file():
         (out / "tower.jsonl").touch()
         hidden = preset.language.hidden_size
-        launch(
-            train_tower, preset.workers, out / "bank", out, preset.tower, hidden, preset.tower_minutes, seed
-        )
+        launch(train_tower, preset.workers, out / "bank", out, preset.tower, hidden, preset.tower_minutes, seed)
     if "encode" in options.stage and not (out / "bank" / "tokens.pt").is_file():
         encode_bank(preset, out)
     if "language" in options.stage:
