@@ -139,6 +139,7 @@ class VideoX2L:
         check_question(question)
         clock = Clock({"index": index.seconds})
         ids = self.model.question_ids(question, history)
+        self._check_length(len(ids), len(index.prompt))
         with clock("relevance"), torch.no_grad():
             selection = self._select(index, question, oracle, self.k if k is None else k)
         generation = generation or Generation()
@@ -167,8 +168,8 @@ class VideoX2L:
         room = limit - cache_tokens if cache_tokens < limit else limit
         if question_tokens >= room:
             raise QuestionError(
-                f"the question has {question_tokens} tokens and {self.model.name} has room for {max(room - 1, 0)} "
-                "behind this video: shorten it"
+                f"the question has {question_tokens} tokens and {self.model.name} has room for {room - 1} behind this "
+                "video: shorten it"
             )
 
     def _key(self, content: str, sampling: Sampling) -> str:
