@@ -7,6 +7,7 @@ import os
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,10 @@ def synthesise(
     plan, directory = NeedlePlan(settings), Path(out)
     total_frames = settings.format.frames(settings.duration_s)
     made = asked = 0
+
+    def show(finished: int, frames: int) -> None:
+        progress(SynthesisProgress(finished, videos, frames, total_frames))
+
     try:
         directory.mkdir(parents=True, exist_ok=True)
         claim(directory, plan)
@@ -64,18 +69,12 @@ def synthesise(
             for number in range(videos):
                 video = plan.video(number)
                 if not (directory / video.name).is_file():
-                    video.write(
-                        directory / video.name,
-                        settings.format,
-                        lambda frames, done=number: progress(  # type: ignore[misc]
-                            SynthesisProgress(done, videos, frames, total_frames)
-                        ),
-                    )
+                    video.write(directory / video.name, settings.format, partial(show, number))
                     made += 1
                 lines.writelines(json.dumps(entry) + "\n" for entry in vnbench_entries(video, settings))
                 lines.flush()
                 asked += len(video.questions)
-                progress(SynthesisProgress(number + 1, videos, 0, total_frames))
+                show(number + 1, 0)
     except OSError as error:
         raise StoreError(f"can't write to {directory} ({error.strerror}): choose another place") from error
     return SynthesisReport(directory, made, videos - made, asked, plan.notes)
