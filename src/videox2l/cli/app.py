@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from videox2l.cli import needles
 from videox2l.cli.options import (
     EngineOptions,
     GenerationOptions,
@@ -96,6 +97,11 @@ def chat(
         else:
             typer.echo()
             print_answer(stream.answer, verbose=False, as_json=False, with_text=False)
+
+
+app.command()(needles.demo)
+app.command()(needles.synth)
+app.add_typer(needles.evaluation, name="eval")
 
 
 def read_question() -> str:

@@ -13,7 +13,7 @@ from videox2l.answer import Answer
 from videox2l.engine import VideoX2L
 from videox2l.errors import SettingsError
 from videox2l.evaluation.needles_result import NeedlesResult, Outcome, SettingResult
-from videox2l.evaluation.settings import Setting, check_settings, of_size, paper_settings
+from videox2l.evaluation.settings import PAPER, Setting, check_settings, comparison, of_size
 from videox2l.generation import Generation
 from videox2l.store import open_store
 from videox2l.synthesis.plan import NeedlePlan, NeedleSettings
@@ -67,7 +67,7 @@ def evaluate_needles(
     are deleted as soon as they are done with.
     Raises: SettingsError, VideoError, ModelError.
     """
-    settings = paper_settings() if settings is None else settings
+    settings = comparison(PAPER) if settings is None else settings
     evaluation = evaluation or NeedleEvaluation()
     check_settings(settings, engine)
     plan = NeedlePlan(evaluation.needles)

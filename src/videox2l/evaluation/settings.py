@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -57,22 +57,37 @@ class Setting:
         return values if self.selects else {name: values[name] for name in values if name not in ("oracle", "k")}
 
 
-def paper_settings(oracle: str = "contrastive", k: int = 3) -> tuple[Setting, ...]:
-    """The comparison of the method with all it must beat; the first is what the others are measured against.
+def comparison(method: Setting) -> tuple[Setting, ...]:
+    """A setting among all it must beat; the others are measured against the first, the finest level everywhere.
 
     A random oracle and one ratio for all chunks in a cache of equal size stand beside the method.
     """
-    method = Setting(f"2x/32x, {oracle}", oracle=oracle, k=k)
-    others = [name for name in ("contrastive", "probe", "attention", "uniform", "random") if name != oracle]
-    return (
-        Setting("2x everywhere", SummaryTokens((2,))),
-        method,
-        *(Setting(f"2x/32x, {name}", oracle=name, k=k) for name in others),
-        Setting("one ratio, equal size", same_size_as=method.name),
-        Setting("32x everywhere", SummaryTokens((32,))),
-        Setting(f"2x/32x, {oracle}, two passes", SummaryTokens(passes="two_pass"), oracle=oracle, k=k),
-        Setting("full cache", SummaryTokens((1,))),
+    levels, name = method.compressor.levels, method.name.split(",")[0]
+    if len(levels) == 1:
+        return (method, Setting("full cache", SummaryTokens((1,)), chunk_frames=method.chunk_frames))
+
+    def at(name: str, compressor: SummaryTokens, same_size_as: str | None = None) -> Setting:
+        return replace(method, name=name, compressor=compressor, same_size_as=same_size_as)
+
+    other_passes: Literal["single_pass", "two_pass"] = (
+        "two_pass" if method.compressor.passes == "single_pass" else "single_pass"
     )
+    oracles = [
+        oracle for oracle in ("contrastive", "probe", "attention", "uniform", "random") if oracle != method.oracle
+    ]
+    return (
+        at(f"{levels[0]}x everywhere", replace(method.compressor, levels=levels[:1])),
+        method,
+        *(replace(method, name=f"{name}, {oracle}", oracle=oracle) for oracle in oracles),
+        at("one ratio, equal size", method.compressor, same_size_as=method.name),
+        at(f"{levels[-1]}x everywhere", replace(method.compressor, levels=levels[-1:])),
+        at(f"{name}, {other_passes}", replace(method.compressor, passes=other_passes)),
+        at("full cache", replace(method.compressor, levels=(1,))),
+    )
+
+
+PAPER = Setting("2x/32x, contrastive")
+"""The method at the paper's settings."""
 
 
 def check_settings(settings: tuple[Setting, ...], engine: VideoX2L) -> None:

@@ -1,0 +1,163 @@
+"""Commands around needle videos: the demonstration, making a data set, measuring a model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from videox2l.cli.options import EngineOptions, Json, SamplingOptions, with_options
+
+Out = Annotated[Path, typer.Option(help="Directory to write to.")]
+Minutes = Annotated[float, typer.Option(help="Length of each video.")]
+Seed = Annotated[int, typer.Option(help="Of the videos and their questions.")]
+Haystack = Annotated[
+    list[Path] | None, typer.Option(help="Lay the needles over this video; several are taken in turn.")
+]
+Size = Annotated[str, typer.Option(help="Pixels, width x height.")]
+Rate = Annotated[float, typer.Option("--video-fps", help="Frame rate of the videos.")]
+
+
+def demo(
+    out: Out = Path("videox2l-demo"),
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Make a needle video, index it with the bundled model, and ask one question of each kind."""
+    from videox2l.engine import VideoX2L
+    from videox2l.evaluation.demo import DemoSettings, demo_table, run_demo
+
+    engine = VideoX2L.from_pretrained("nano")
+    shown = run_demo(engine, out, DemoSettings(seed), progress=lambda line: typer.echo(line, err=True))
+    if as_json:
+        typer.echo(json.dumps(shown.to_json(), ensure_ascii=False))
+        return
+    wide_console(110).print(demo_table(shown))
+    typer.echo(f"saved in {out}: the video, the timeline of the first answer, and all of this as JSON")
+    typer.echo(f"ask it something yourself: videox2l ask {out / 'needles.mp4'} '{shown.answers[0].question}'")
+
+
+def synth(
+    out: Out,
+    videos: Annotated[int, typer.Option(help="How many.")] = 10,
+    minutes: Minutes = 1.0,
+    seed: Seed = 0,
+    questions: Annotated[int, typer.Option(help="Of each task, per video.")] = 1,
+    size: Size = "320x240",
+    video_fps: Rate = 8.0,
+    haystack: Haystack = None,
+    as_json: Json = False,
+) -> None:
+    """Write needle videos and questions.jsonl in VNBench's fields; goes on where it was interrupted."""
+    from videox2l.synthesis.dataset import SynthesisProgress, synthesise
+    from videox2l.synthesis.plan import NeedleSettings
+    from videox2l.synthesis.writer import VideoFormat
+
+    width, height = parse_size(size)
+    settings = NeedleSettings(
+        minutes, seed, VideoFormat(video_fps, width, height), haystacks=tuple(haystack or ()), questions=questions
+    )
+    with progress_bar("videos") as bar:
+        task = bar.add_task("", total=float(videos))
+
+        def show(done: SynthesisProgress) -> None:
+            bar.update(task, completed=done.videos + done.frames / max(done.total_frames, 1))
+
+        try:
+            report = synthesise(out, videos, settings, show)
+        except KeyboardInterrupt:
+            bar.stop()
+            typer.echo("interrupted: finished videos are kept, the same command goes on from there", err=True)
+            raise typer.Exit(130) from None
+    for note in report.notes:
+        typer.echo(f"note: {note}", err=True)
+    values = {"directory": str(out), "made": report.made, "kept": report.kept, "questions": report.questions}
+    text = f"{report.made} videos made, {report.kept} kept, {report.questions} questions in {out / 'questions.jsonl'}"
+    typer.echo(json.dumps(values) if as_json else text)
+
+
+evaluation = typer.Typer(help="Measure a model.", no_args_is_help=True)
+
+
+@evaluation.command("needles")
+@with_options(engine_options=EngineOptions, sampling_options=SamplingOptions)
+def evaluate(
+    engine_options: EngineOptions,
+    sampling_options: SamplingOptions,
+    videos: Annotated[int, typer.Option(help="How many fresh videos.")] = 60,
+    questions: Annotated[int, typer.Option(help="Of each task, per video.")] = 5,
+    minutes: Minutes = 100 / 60,
+    size: Size = "160x160",
+    video_fps: Rate = 2.0,
+    haystack: Haystack = None,
+    only: Annotated[
+        bool, typer.Option(help="Measure these settings alone, without what they are compared with.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Exact match by task on fresh needle videos, read back from mp4, with 95% intervals.
+
+    Beside the settings asked for stand, on the same videos and questions: the finest and the coarsest level everywhere,
+    the other oracles (a random one among them), one ratio for all chunks in a cache of equal size, two passes, and no
+    compression.
+    """
+    from videox2l.evaluation.needles import EvaluationProgress, NeedleEvaluation, evaluate_needles
+    from videox2l.evaluation.needles_table import needles_table
+    from videox2l.evaluation.settings import Setting, comparison
+    from videox2l.synthesis.plan import NeedleSettings
+    from videox2l.synthesis.writer import VideoFormat
+
+    width, height = parse_size(size)
+    needle_settings = NeedleSettings(
+        minutes,
+        engine_options.seed,
+        VideoFormat(video_fps, width, height),
+        haystacks=tuple(haystack or ()),
+        questions=questions,
+    )
+    what = NeedleEvaluation(videos, needle_settings, sampling_options.sampling())
+    engine = engine_options.engine()
+    asked = Setting.of(engine)
+    with progress_bar("answers") as bar:
+        task = bar.add_task("", total=None)
+
+        def show(done: EvaluationProgress) -> None:
+            bar.update(task, completed=done.answers, total=done.total_answers)
+
+        try:
+            result = evaluate_needles(engine, (asked,) if only else comparison(asked), what, show)
+        except KeyboardInterrupt:
+            bar.stop()
+            typer.echo("interrupted: nothing was measured", err=True)
+            raise typer.Exit(130) from None
+    if as_json:
+        typer.echo(json.dumps(result.to_json(), ensure_ascii=False))
+    else:
+        wide_console(150).print(needles_table(result))
+
+
+def wide_console(columns: int) -> Console:
+    """A console for stdout; what is not a terminal has as many columns as a table wants."""
+    console = Console()
+    return console if console.is_terminal else Console(width=columns)
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Width and height of "320x240". Raises: SettingsError."""
+    from videox2l.errors import SettingsError
+
+    width, cross, height = text.partition("x")
+    if not (cross and width.isdigit() and height.isdigit()):
+        raise SettingsError(f"--size {text!r} is not a size: write for example 320x240")
+    return int(width), int(height)
+
+
+def progress_bar(of: str) -> Progress:
+    """A progress bar on stderr, shown to a person only."""
+    console = Console(stderr=True)
+    columns = [BarColumn(), MofNCompleteColumn(), TextColumn(of), TimeRemainingColumn()]
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
