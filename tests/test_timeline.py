@@ -1,0 +1,88 @@
+"""An answer is drawn and printed with what it says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from videox2l import Answer, Generation, VideoX2L
+from videox2l.errors import SettingsError, StoreError
+from videox2l.oracles.manual import Manual
+from videox2l.timeline import FINE
+
+
+@pytest.fixture
+def answer(engine: VideoX2L, clip: Path) -> Answer:
+    return engine.ask(engine.index(clip), "Who rides?", oracle=Manual((2,)), generation=Generation(max_new_tokens=6))
+
+
+def near(picture: np.ndarray, color: str) -> int:
+    """How many pixels have about this color."""
+    wanted = np.array([int(color[at : at + 2], 16) for at in (1, 3, 5)])
+    return int((np.abs(picture.astype(int) - wanted).max(axis=2) < 8).sum())
+
+
+def test_a_plot_shows_bars_and_thumbnails(answer: Answer, tmp_path: Path) -> None:
+    answer.plot(tmp_path / "answer.png")
+    picture = np.array(Image.open(tmp_path / "answer.png").convert("RGB"))
+    height, width, _ = picture.shape
+    assert width > 1000
+    assert near(picture, FINE) > 0.01 * height * width  # bars of the chunks read in detail
+    strip = picture[: height // 2].reshape(-1, 3)
+    assert len(np.unique(strip // 16, axis=0)) > 20  # thumbnails have colors of their own
+    assert near(picture, "#ffffff") < 0.9 * height * width
+
+
+def test_bars_and_labels_say_what_the_answer_says(answer: Answer) -> None:
+    figure = answer.plot()
+    strip, bars = figure.axes
+    drawn = sorted((bar.get_x(), bar.get_x() + bar.get_width()) for bar in bars.patches)
+    assert [start for start, _ in drawn] == [chunk.start_s for chunk in answer.chunks]
+    assert all(end <= chunk.end_s for (_, end), chunk in zip(drawn, answer.chunks, strict=True))
+    heights = {round(bar.get_x(), 6): bar.get_height() for bar in bars.patches}
+    named = heights.pop(answer.chunks[2].start_s)
+    assert named > max(heights.values())
+    assert [label.get_text() for label in bars.get_legend().get_texts()] == ["2x", "32x"]
+    assert f"{answer.cache_tokens} of {answer.full_cache_tokens}" in bars.get_title(loc="left")
+    assert "Who rides?" in strip.get_title(loc="left")
+    assert len(strip.child_axes) == len(answer.chunks)
+
+
+def test_a_question_with_dollars_and_newlines_is_drawn_as_it_is(
+    engine: VideoX2L, made_clip: Path, tmp_path: Path
+) -> None:
+    index = engine.index(made_clip)
+    for question in ("Costs it $5 or $6_a^?", "two\nlines?", "東京?"):
+        engine.ask(index, question, generation=Generation(max_new_tokens=2)).plot(tmp_path / "answer.png")
+        assert (tmp_path / "answer.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("ending", ["pdf", "svg"])
+def test_other_formats_go_by_the_name(answer: Answer, tmp_path: Path, ending: str) -> None:
+    answer.plot(tmp_path / f"answer.{ending}")
+    start = (tmp_path / f"answer.{ending}").read_bytes()[:100]
+    assert start.startswith(b"%PDF" if ending == "pdf" else b"<?xml")
+
+
+def test_a_picture_that_can_not_be_saved_is_an_error(answer: Answer, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"answer\.movie"):
+        answer.plot(tmp_path / "answer.movie")
+    with pytest.raises(StoreError, match=r"nowhere"):
+        answer.plot(tmp_path / "nowhere" / "answer.png")
+
+
+def test_json_holds_what_the_issue_promises(answer: Answer) -> None:
+    printed = json.loads(json.dumps(answer.to_json()))
+    promised = {"answer", "chunks", "cache_tokens", "full_cache_tokens", "timings_s", "model", "index_reused"}
+    assert promised <= printed.keys()
+    assert printed["answer"] == answer.text
+    assert [set(chunk) for chunk in printed["chunks"]] == [{"index", "start_s", "end_s", "score", "level"}] * len(
+        answer.chunks
+    )
+    assert printed["cache_tokens"] < printed["full_cache_tokens"]
+    assert {"index", "relevance", "load", "first_token"} <= printed["timings_s"].keys()
+    assert printed["index_reused"] is False
