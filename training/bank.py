@@ -30,6 +30,7 @@ from videox2l.synthesis.world import (
 )
 
 FRAMES = 10
+HELD_OUT = 1 / 30  # part of the bank, at its end, that no stage trains on
 PIXEL_MEAN = 0.5
 PIXEL_STD = 0.25
 EVENTS = (2, 6)  # the world's default is 2 to 5; a little more makes the tower and the memory sturdier

@@ -57,6 +57,7 @@ def save_fp16(weights: dict[str, Tensor], file: Path) -> None:
     """Write tensors as fp16 safetensors."""
     halves = {name: value.detach().to(torch.float16).contiguous() for name, value in weights.items()}
     save_file(halves, str(file), metadata={"format": "pt"})
+    file.chmod(0o644)
 
 
 def write_json(file: Path, values: dict[str, object]) -> None:

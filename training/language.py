@@ -109,7 +109,7 @@ class LanguageModel(nn.Module):
         self.minutes = nn.Parameter(torch.randn(LAST_TIME_S // 60, hidden) * 0.2)
         self.tens = nn.Parameter(torch.randn(6, hidden) * 0.2)
         self.ones = nn.Parameter(torch.randn(10, hidden) * 0.2)
-        self.rope = Rope(config.head_dim, config.rope_theta)
+        self.rope = Rope(config.head_dim, config.rope_theta, torch.get_default_device())
         for name, parameter in self.decoder.named_parameters():
             if name.endswith("bias"):
                 nn.init.zeros_(parameter)

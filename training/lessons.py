@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from training.bank import HELD_OUT
 from training.language import WORDS, window
 from videox2l.models.video_xl.window import Window
 from videox2l.synthesis.questions import ASK, LAST_TIME_S, WORD_PATTERN, Question
@@ -29,14 +30,13 @@ def encode_text(text: str) -> list[int]:
 class Bank:
     """Visual tokens (chunks, 10, 4, hidden) of bank chunks with their scripts."""
 
-    def __init__(self, directory: Path, held_out: int = 400):
-        self.tokens: Tensor = torch.load(directory / "tokens.pt", mmap=True)
+    def __init__(self, directory: Path):
+        self.tokens: Tensor = torch.load(directory / "tokens.pt", map_location="cpu", mmap=True)
         self.scripts: list[VideoScript] = torch.load(directory / "scripts.pt", weights_only=False)
-        train, test = (
-            range(len(self.scripts) - held_out),
-            range(len(self.scripts) - held_out, len(self.scripts)),
-        )
-        self.by_scenery = {split: self._by_scenery(part) for split, part in (("train", train), ("test", test))}
+        total = len(self.scripts)
+        train = int(total * (1 - HELD_OUT))
+        splits = {"train": range(train), "test": range(train, total)}
+        self.by_scenery = {split: self._by_scenery(chunks) for split, chunks in splits.items()}
 
     def _by_scenery(self, chunks: range) -> dict[tuple[str | None, str | None], list[int]]:
         found: dict[tuple[str | None, str | None], list[int]] = {}
@@ -53,7 +53,7 @@ class Bank:
         """
         groups = self.by_scenery[split]
         place, light = rng.choice(list(groups))
-        others = groups[None, None]
+        others = groups.get((None, None), groups[place, light])
         chosen = [rng.choice(others if rng.random() < 0.12 else groups[place, light]) for _ in range(chunks)]
         latest = LAST_TIME_S - chunks * BLOCK_S
         anywhere = rng.choices((0, rng.randint(0, 480), rng.randint(0, latest)), (0.4, 0.4, 0.2))[0]
@@ -64,7 +64,7 @@ class Bank:
             for event in self.scripts[chunk].events
         )
         script = VideoScript(0, start + chunks * BLOCK_S, events, place=place, light=light)
-        return self.tokens[chosen].float(), start, script
+        return self.tokens[chosen].float().to(torch.get_default_device()), start, script
 
 
 @dataclass(frozen=True)
@@ -93,14 +93,14 @@ MIXED = {
     "global": 0.04,
 }
 ALL = {
-    "describe": 0.16,
-    "look": 0.08,
-    "when": 0.22,
-    "attribute": 0.13,
-    "where": 0.11,
+    "describe": 0.14,
+    "look": 0.12,
+    "when": 0.2,
+    "attribute": 0.11,
+    "where": 0.1,
     "exist": 0.12,
-    "at": 0.06,
-    "order": 0.05,
+    "at": 0.08,
+    "order": 0.06,
     "count": 0.04,
     "global": 0.03,
 }

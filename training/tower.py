@@ -17,7 +17,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from training.bank import GROUPS, normalise
+from training.bank import GROUPS, HELD_OUT, normalise
 from training.workers import average_gradients
 from videox2l.models.video_xl.conv_tower import ConvTower, ConvTowerConfig
 from videox2l.models.video_xl.vision import pool
@@ -62,36 +62,35 @@ def train_tower(bank: Path, out: Path, config: ConvTowerConfig, hidden_size: int
     torch.manual_seed(seed)
     frames = np.load(bank / "frames.npy", mmap_mode="r").reshape(-1, 64, 64, 3)
     labels = torch.from_numpy(np.load(bank / "labels.npy")).flatten(0, 1).long()
-    held_out = torch.arange(len(frames) - 2000, len(frames))
+    train = int(len(frames) * (1 - HELD_OUT))
+    held_out = np.arange(train, len(frames))
     eyes = Eyes(config, hidden_size).to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(eyes.parameters(), lr=2e-3, weight_decay=0.02, betas=(0.9, 0.98))
-    rank = dist.get_rank()
+    rank, device = dist.get_rank(), torch.get_default_device()
     rng = np.random.default_rng((seed, rank))
-    elapsed_s, step = 0.0, 0
-    with (out / "tower.jsonl").open("w" if rank == 0 else "r") as log:
-        while (progress := elapsed_s / (60 * minutes)) < 1:
-            started = time.time()
-            for group in optimizer.param_groups:
-                group["lr"] = 2e-3 * min(1, (step + 1) / 50) * (0.5 + 0.5 * math.cos(math.pi * progress))
-            batch = np.sort(rng.choice(len(frames) - 2000, 64, replace=False))
-            pixels = normalise(torch.from_numpy(frames[batch])).to(memory_format=torch.channels_last)
-            with torch.autocast("cpu", torch.bfloat16):
-                tokens = eyes(pixels)
-            logits = eyes.classify(tokens)
-            truth = labels[batch]
-            losses = [F.cross_entropy(logit.flatten(0, 1), truth[..., g].flatten()) for g, logit in enumerate(logits)]
-            loss = sum(weight * one for weight, one in zip(WEIGHTS.values(), losses, strict=True))
-            optimizer.zero_grad()
-            loss.backward()
-            elapsed_s += average_gradients(eyes, time.time() - started)
-            nn.utils.clip_grad_norm_(eyes.parameters(), 1.0)
-            optimizer.step()
-            step += 1
-            if step % 200 == 0 and rank == 0:
-                accuracy = measure(eyes, torch.from_numpy(frames[held_out]), labels[held_out])
-                record = {"step": step, "s": round(elapsed_s), "loss": loss.item()} | accuracy
-                print(json.dumps(record), file=log, flush=True)
-                torch.save(eyes.state_dict(), out / "tower.pt")
+    elapsed_s, step, last_step = 0.0, 0, time.time()
+    while (progress := elapsed_s / (60 * minutes)) < 1:
+        for group in optimizer.param_groups:
+            group["lr"] = 2e-3 * min(1, (step + 1) / 50) * (0.5 + 0.5 * math.cos(math.pi * progress))
+        batch = np.sort(rng.choice(train, 64, replace=False))
+        pixels = normalise(torch.from_numpy(frames[batch]).to(device)).to(memory_format=torch.channels_last)
+        with torch.autocast(device.type, torch.bfloat16):
+            tokens = eyes(pixels)
+        logits, truth = eyes.classify(tokens), labels[batch].to(device)
+        losses = [F.cross_entropy(logit.flatten(0, 1), truth[..., g].flatten()) for g, logit in enumerate(logits)]
+        loss = sum(weight * one for weight, one in zip(WEIGHTS.values(), losses, strict=True))
+        optimizer.zero_grad()
+        loss.backward()
+        seconds, last_step = time.time() - last_step, time.time()
+        elapsed_s += average_gradients(eyes, seconds)
+        nn.utils.clip_grad_norm_(eyes.parameters(), 1.0)
+        optimizer.step()
+        step += 1
+        if step % 200 == 0 and rank == 0:
+            accuracy = measure(eyes, torch.from_numpy(frames[held_out]), labels[held_out].to(device))
+            record = {"step": step, "s": round(elapsed_s), "loss": round(loss.item(), 4)} | accuracy
+            with (out / "tower.jsonl").open("a") as log:
+                print(json.dumps(record), file=log)
     if rank == 0:
         torch.save(eyes.state_dict(), out / "tower.pt")
 
@@ -112,6 +111,5 @@ def measure(eyes: Eyes, frames: Tensor, labels: Tensor) -> dict[str, float]:
 @torch.no_grad()
 def encode(eyes: Eyes, frames: Tensor) -> Tensor:
     """Visual tokens (T, 4, hidden) of uint8 frames (T, 64, 64, 3), without their time."""
-    return torch.cat(
-        [eyes(normalise(part).contiguous(memory_format=torch.channels_last)) for part in frames.split(250)]
-    )
+    parts = (normalise(part.to(eyes.words.device)) for part in frames.split(250))
+    return torch.cat([eyes(part.contiguous(memory_format=torch.channels_last)) for part in parts])

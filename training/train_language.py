@@ -17,8 +17,8 @@ from training.lessons import IGNORE, Bank, Lesson, Step, draw_questions, draw_st
 from training.muon import Muon
 from training.workers import average_gradients
 
-QUESTIONS = 120
-"""Questions a step and worker, shared out among its videos and rounds."""
+QUESTIONS_A_CHUNK = 3
+"""Questions for each chunk of a worker's step, shared out among its videos and rounds."""
 
 
 class Trainer:
@@ -55,7 +55,7 @@ class Trainer:
 
     def run_lesson(self, lesson: Lesson) -> None:
         """Train one lesson for its minutes."""
-        last_saved = last_logged = last_step = time.time()
+        last_logged, last_saved, last_step = 0.0, time.time(), time.time()
         while (progress := self.elapsed_s / (60 * lesson.minutes)) < 1:
             first, last = lesson.lr
             warm = min(1.0, (self.step + 1) / 50)
@@ -84,8 +84,8 @@ class Trainer:
 
     def loss(self, step: Step, chunks: int, lesson: Lesson, rng: random.Random) -> Tensor:
         """Cross-entropy of the answers to questions about a few videos, over all rounds of the step."""
-        videos = min(16, max(2, self.load // chunks))
-        per_round = QUESTIONS // (videos * len(step.readings))
+        videos = max(2, min(self.load * 2 // 5, self.load // chunks))
+        per_round = QUESTIONS_A_CHUNK * self.load // (videos * len(step.readings))
         composed = [self.bank.compose(rng, chunks) for _ in range(videos)]
         visual = torch.stack([tokens for tokens, _, _ in composed])
         starts = torch.tensor([start for _, start, _ in composed])
@@ -141,7 +141,7 @@ class Trainer:
         """Continue from language-latest.pt where there is one."""
         file = self.out / "language-latest.pt"
         if file.is_file():
-            state = torch.load(file, weights_only=True)
+            state = torch.load(file, map_location=torch.get_default_device(), weights_only=True)
             self.model.load_state_dict(state["model"])
             for optimizer, values in zip(self.optimizers, state["optimizers"], strict=True):
                 optimizer.load_state_dict(values)

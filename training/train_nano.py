@@ -41,7 +41,7 @@ NANO = Path(__file__).parents[1] / "src" / "videox2l" / "nano"
 
 @dataclass(frozen=True)
 class Preset:
-    """The size of everything. load: chunks a step and worker; workers: one-thread processes."""
+    """The size of everything. load: chunks a step and worker; workers: one-thread processes, or one with a GPU."""
 
     bank_chunks: int
     tower: ConvTowerConfig
@@ -50,6 +50,7 @@ class Preset:
     lessons: list[Lesson]
     load: int
     workers: int
+    device: str
     contrastive_minutes: float
 
 
@@ -63,11 +64,28 @@ PRESETS = {
             Lesson("one-chunk", 4, (1,), DENSE, (3e-3, 4e-3)),
             Lesson("two-chunks", 7, (1, 2, 2), MIXED, (4e-3, 4e-3)),
             Lesson("four-chunks", 9, (1, 2, 3, 4), ALL, (4e-3, 4e-3)),
-            Lesson("ten-chunks", 42, (2, 4, 6, 8, 10, 10, 16), ALL, (4e-3, 0.0)),
+            Lesson("ten-chunks", 54, (2, 4, 6, 8, 10, 10, 16), ALL, (4e-3, 0.0)),
         ],
         load=40,
         workers=2,
+        device="cpu",
         contrastive_minutes=4,
+    ),
+    "gpu": Preset(
+        bank_chunks=40_000,
+        tower=ConvTowerConfig(channels=(48, 96, 192, 256)),
+        tower_minutes=10,
+        language=nano_config(hidden=256, layers=6, heads=8, kv_heads=4, mlp=704),
+        lessons=[
+            Lesson("one-chunk", 3, (1,), DENSE, (2e-3, 3e-3)),
+            Lesson("two-chunks", 5, (1, 2, 2), MIXED, (3e-3, 3e-3)),
+            Lesson("four-chunks", 8, (1, 2, 3, 4), ALL, (3e-3, 3e-3)),
+            Lesson("thirty-chunks", 60, (2, 4, 8, 10, 16, 30), ALL, (3e-3, 0.0)),
+        ],
+        load=320,
+        workers=1,
+        device="cuda",
+        contrastive_minutes=6,
     ),
 }
 
@@ -87,23 +105,25 @@ def start_language_model(preset: Preset, eyes: Eyes) -> LanguageModel:
 def load_eyes(preset: Preset, out: Path) -> Eyes:
     """The trained tower."""
     eyes = Eyes(preset.tower, preset.language.hidden_size)
-    eyes.load_state_dict(torch.load(out / "tower.pt", weights_only=True))
+    eyes.load_state_dict(torch.load(out / "tower.pt", map_location="cpu", weights_only=True))
     return eyes.eval().requires_grad_(False)
 
 
 def load_language_model(preset: Preset, out: Path) -> LanguageModel:
     """The language model of the newest checkpoint."""
     model = LanguageModel(preset.language)
-    model.load_state_dict(torch.load(out / "language-latest.pt", weights_only=True)["model"])
+    model.load_state_dict(torch.load(out / "language-latest.pt", map_location="cpu", weights_only=True)["model"])
     return model.eval().requires_grad_(False)
 
 
 def encode_bank(preset: Preset, out: Path) -> None:
     """Every frame of the bank through the tower -> bank/tokens.pt (chunks, 10, 4, hidden), fp16."""
-    eyes = load_eyes(preset, out)
+    eyes = load_eyes(preset, out).to(torch.get_default_device())
     frames = np.load(out / "bank" / "frames.npy", mmap_mode="r")
     parts = np.array_split(frames, max(1, len(frames) // 100))
-    tokens = [encode(eyes, torch.tensor(part).flatten(0, 1)).unflatten(0, part.shape[:2]).half() for part in parts]
+    tokens = [
+        encode(eyes, torch.tensor(part).flatten(0, 1)).unflatten(0, part.shape[:2]).half().cpu() for part in parts
+    ]
     torch.save(torch.cat(tokens), out / "bank" / "tokens.pt")
 
 
@@ -154,13 +174,13 @@ def main() -> None:
     if "bank" in options.stage and not (out / "bank" / "scripts.pt").is_file():
         render_bank(out / "bank", preset.bank_chunks, seed * 1000, preset.workers)
     if "tower" in options.stage and not (out / "tower.pt").is_file():
-        (out / "tower.jsonl").touch()
         hidden = preset.language.hidden_size
-        launch(train_tower, preset.workers, out / "bank", out, preset.tower, hidden, preset.tower_minutes, seed)
+        settings = (preset.tower, hidden, preset.tower_minutes, seed)
+        launch(train_tower, preset.workers, preset.device, out / "bank", out, *settings)
     if "encode" in options.stage and not (out / "bank" / "tokens.pt").is_file():
-        encode_bank(preset, out)
+        launch(encode_bank, 1, preset.device, preset, out)
     if "language" in options.stage:
-        launch(train_language, preset.workers, preset, out, seed)
+        launch(train_language, preset.workers, preset.device, preset, out, seed)
     if "contrastive" in options.stage:
         train_head(preset, out, seed)
     if "export" in options.stage:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable
 from typing import Any
 
@@ -11,17 +12,22 @@ import torch.distributed as dist
 from torch import nn
 
 
-def launch(function: Callable[..., None], workers: int, *args: Any) -> None:
-    """Run function(*args) in that many processes of one gloo group; this one goes on when all are done."""
+def launch(function: Callable[..., None], workers: int, device: str, *args: Any) -> None:
+    """Run function(*args) in that many processes of one gloo group; this one goes on when all are done.
+
+    device: the default device of the workers; an accelerator takes one worker.
+    """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    torch.multiprocessing.spawn(_work, (function, workers, args), nprocs=workers)
+    with tempfile.TemporaryDirectory() as meeting_place:
+        torch.multiprocessing.spawn(_work, (function, workers, device, meeting_place, args), nprocs=workers)
 
 
-def _work(rank: int, function: Callable[..., None], workers: int, args: tuple[Any, ...]) -> None:
-    os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
-    os.environ.setdefault("MASTER_PORT", "29527")
+def _work(
+    rank: int, function: Callable[..., None], workers: int, device: str, meeting_place: str, args: tuple[Any, ...]
+) -> None:
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", rank=rank, world_size=workers)
+    torch.set_default_device(device)
+    dist.init_process_group("gloo", f"file://{meeting_place}/workers", rank=rank, world_size=workers)
     function(*args)
     dist.destroy_process_group()
 
@@ -31,6 +37,8 @@ def average_gradients(model: nn.Module, seconds: float) -> float:
 
     Averaging the time a step took keeps all workers agreed on how far a training by the clock has come.
     """
+    if dist.get_world_size() == 1:
+        return seconds
     parameters = list(model.parameters())
     gradients = [p.grad.flatten() if p.grad is not None else p.new_zeros(p.numel()) for p in parameters]
     flat = torch.cat([*gradients, torch.tensor([seconds])])
