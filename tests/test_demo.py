@@ -60,3 +60,10 @@ def test_a_directory_that_cannot_be_written_is_named(video_xl, tmp_path: Path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="can't write to"):
         run_demo(VideoX2L(video_xl, chunk_frames=2), tmp_path / "file", SHORT)
+
+
+def test_the_demo_of_nano_answers_most_questions_on_single_needles(tmp_path: Path):
+    demo = run_demo(VideoX2L.from_pretrained("nano"), tmp_path)
+    right = [answer.is_right for answer in demo.answers if answer.task in ("attribute", "where", "when", "exist")]
+    assert sum(right) >= 3
+    assert all(answer.cache_tokens < demo.full_cache_tokens / 3 for answer in demo.answers)

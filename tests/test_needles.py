@@ -191,3 +191,14 @@ def test_paired_differences_are_tighter_than_accuracies_and_cover_the_truth():
 def test_one_video_gives_no_bounds():
     estimate = mean_accuracy(np.array([[2.0, 3.0]]), np.array([[4.0, 4.0]]))
     assert (estimate.value, estimate.low, estimate.high) == (0.625, None, None)
+
+
+def test_nano_reads_needles_it_has_never_seen_and_probe_finds_their_chunks():
+    settings = (Setting("fine", SummaryTokens((2,))), Setting("probe", oracle="probe"))
+    tasks = ("attribute", "where", "when", "exist")
+    needles = NeedleSettings(minutes=100 / 60, seed=77, format=VideoFormat(fps=1), questions=4, tasks=tasks)
+    result = evaluate_needles(VideoX2L.from_pretrained("nano"), settings, NeedleEvaluation(3, needles))
+    for each in result.settings:
+        assert each.detail_accuracy.value > 0.85
+    assert result["probe"].detail_recall["@3"] > 0.85
+    assert result["probe"].times_smaller > 3.5
