@@ -91,6 +91,10 @@ class KVCache:
         if positions.numel():
             self.next_position = max(self.next_position, int(positions.max()) + 1)
 
+    def cut(self, length: int, next_position: int) -> None:
+        """Forget all but the first `length` tokens; the next one takes `next_position`."""
+        self.length, self.next_position = length, next_position
+
     def clear(self) -> None:
         """Empty the cache, keeping its buffer."""
         self.length = self.next_position = 0

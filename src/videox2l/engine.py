@@ -15,7 +15,7 @@ import torch
 
 from videox2l.answer import Answer, ChunkReport
 from videox2l.cache import KVCache
-from videox2l.compression.summary_tokens import SummaryTokens
+from videox2l.compression import Compressor, default_compressor
 from videox2l.errors import QuestionError, SettingsError
 from videox2l.generation import Generation, generate, stream_text
 from videox2l.index import VideoIndex
@@ -38,14 +38,15 @@ INDEX_FORMAT = 1
 class VideoX2L:
     """A multimodal LLM that answers questions about long videos from KVs compressed at several levels.
 
-    compressor: levels and how they are made. chunk_frames: frames in a chunk, or the first chunks' sizes one by one,
-    the last one repeated. oracle: by name, or one of your own. encoder: the dual encoder that embeds frames for the
-    contrastive oracle. k: chunks re-loaded at the finest level. moments: what the manual oracle selects. seed: of the
-    random oracle. positions: see `load_cache`. store: where indexes are kept.
+    compressor: levels and how they are made; by default the model's own summary tokens, or `pool` where it has none.
+    chunk_frames: frames in a chunk, or the first chunks' sizes one by one, the last one repeated. oracle: by name, or
+    one of your own. encoder: the dual encoder that embeds frames for the contrastive oracle. k: chunks re-loaded at the
+    finest level. moments: what the manual oracle selects. seed: of the random oracle. positions: see `load_cache`.
+    store: where indexes are kept.
     """
 
     model: MLLM
-    compressor: SummaryTokens = field(default_factory=SummaryTokens)
+    compressor: Compressor = None  # type: ignore[assignment]  # until __post_init__
     chunk_frames: int | tuple[int, ...] = 10
     oracle: str | Oracle = "attention"
     encoder: DualEncoder | None = None
@@ -63,7 +64,8 @@ class VideoX2L:
             raise SettingsError(f"k={self.k} is negative: pass how many chunks to re-load in full detail")
         if self.positions not in ("contiguous", "original"):
             raise SettingsError(f"positions {self.positions!r} are unknown: pass contiguous or original")
-        if self.positions == "original" and len(self.compressor.level_passes) > 1:
+        self.compressor = self.compressor or default_compressor(self.model)
+        if self.positions == "original" and not self.compressor.keeps_positions:
             raise SettingsError(
                 "original positions need levels made in a single pass: each pass of two_pass has positions of its own"
             )
@@ -180,8 +182,7 @@ class VideoX2L:
             "chunk_frames": self.chunk_frames,
             "model": self.model.fingerprint,
             "dtype": str(self.model.dtype),
-            "compressor": type(self.compressor).__name__,
-            "compression": asdict(self.compressor),
+            "compressor": repr(self.compressor),
             "encoder": self.encoder.fingerprint if self.encoder else None,
         }
         return hashlib.blake2b(json.dumps(about, sort_keys=True).encode(), digest_size=16).hexdigest()

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from videox2l.compression.summary_tokens import SummaryCompression, SummaryTokens
+from videox2l.compression.base import Compression, Compressor
 from videox2l.errors import SettingsError
 from videox2l.index import ChunkEntry, VideoIndex, chunk_tensors, read_kv, shared_levels
 from videox2l.models.base import MLLM
 from videox2l.oracles.dual_encoder import DualEncoder
 from videox2l.store.base import Shelf
-from videox2l.types import KV, Chunk, Frames
+from videox2l.types import KV, Chunk, ChunkPlace, Frames, VideoOutline
 from videox2l.video import Video
 
 THUMBNAIL_HEIGHT = 72
@@ -59,7 +59,7 @@ def build_index(
     video: Video,
     chunk_frames: int | tuple[int, ...],
     model: MLLM,
-    compressor: SummaryTokens,
+    compressor: Compressor,
     encoder: DualEncoder | None,
     progress: Callable[[IndexProgress], None] = lambda _: None,
 ) -> VideoIndex:
@@ -68,48 +68,54 @@ def build_index(
     What an interrupted run left on the shelf is taken over.
     """
     started = time.perf_counter()
-    prompt = model.prompt_kv()
-    compression = compressor.start(model, prompt)
-    entries, skip = restore(shelf, compression)
+    outline = VideoOutline(video.planned_frames, video.duration_s)
+    compression = compressor.start(model, model.prompt_kv(outline))
+    entries, skip, next_position = restore(shelf, compression)
     done = entries[-1].chunk.end_frame if entries else 0
     progress(IndexProgress(skip, video.planned_frames, len(entries)))
 
     sizes = chunk_frames if isinstance(chunk_frames, int) else chunk_frames[len(entries) :] or chunk_frames[-1:]
     for frames, frames_read, next_start_s in with_next(video, video.chunks(sizes, skip=skip)):
-        tokens = model.visual_tokens(frames)
         index = len(entries)
+        start_s = entries[0].chunk.start_s if entries else float(frames.timestamps_s[0])
+        tokens = model.visual_tokens(frames, ChunkPlace(outline, done, start_s, next_position, next_start_s is None))
         if index == 0:
-            check_levels(compressor.levels, tokens.shape[0] / len(frames), chunk_frames)
+            check_levels(compressor.levels, len(tokens.visual) / len(frames), chunk_frames)
         is_edge = index == 0 or next_start_s is None
         kvs = compression.compress(tokens, is_edge)
         end_s = video.end_s if next_start_s is None else next_start_s
         entry = ChunkEntry(
             Chunk(index, done, done + len(frames), float(frames.timestamps_s[0]), end_s),
-            raw_tokens=tokens.shape[0],
+            raw_tokens=len(tokens),
             ratios={level: compressor.ratio(level, is_edge) for level in compressor.levels},
             tokens={level: len(kv) for level, kv in kvs.items()},
             stored_as=shared_levels(kvs),
         )
-        embeddings = encoder.embed_frames(frames, tokens) if encoder else None
+        embeddings = encoder.embed_frames(frames, tokens.visual) if encoder else None
         tensors = chunk_tensors(kvs, entry.stored_as, embeddings, thumbnail(frames))
-        shelf.write(index, tensors, {"entry": entry.to_json(), "frames_read": frames_read, "is_edge": is_edge})
+        next_position = int(tokens.positions.max()) + 1
+        about = {"frames_read": frames_read, "is_edge": is_edge, "next_position": next_position}
+        shelf.write(index, tensors, {"entry": entry.to_json(), **about})
         entries.append(entry)
         done += len(frames)
         progress(IndexProgress(frames_read, video.planned_frames, len(entries)))
     return finish(key, shelf, video, compression, entries, started)
 
 
-def restore(shelf: Shelf, compression: SummaryCompression) -> tuple[list[ChunkEntry], int]:
-    """Take over the chunks an interrupted run left on the shelf; they and the sampled frames they cover."""
+def restore(shelf: Shelf, compression: Compression) -> tuple[list[ChunkEntry], int, int]:
+    """Take over the chunks an interrupted run left on the shelf.
+
+    Returns them, the sampled frames they cover, and the position that follows them.
+    """
     entries: list[ChunkEntry] = []
-    frames_read = 0
-    while (about := shelf.about(len(entries))) is not None:
+    frames_read, next_position = 0, int(compression.prompt.positions.max()) + 1
+    while compression.settings.resumes and (about := shelf.about(len(entries))) is not None:
         entry = ChunkEntry.from_json(about["entry"])
         kvs = {level: read_kv(shelf, entry, level) for level in entry.tokens}
         compression.restore(kvs, entry.raw_tokens, about["is_edge"])
         entries.append(entry)
-        frames_read = about["frames_read"]
-    return entries, frames_read
+        frames_read, next_position = about["frames_read"], about["next_position"]
+    return entries, frames_read, next_position
 
 
 def with_next(video: Video, chunks: Iterator[Frames]) -> Iterator[tuple[Frames, int, float | None]]:
@@ -144,7 +150,7 @@ def finish(
     key: str,
     shelf: Shelf,
     video: Video,
-    compression: SummaryCompression,
+    compression: Compression,
     entries: list[ChunkEntry],
     started: float,
 ) -> VideoIndex:

@@ -22,14 +22,17 @@ def load_cache(
 ) -> KVCache:
     """One cache of the prompt and every chunk at its level, on the model's device.
 
-    positions: "contiguous" numbers the merged KVs 0, 1, ... (published); "original" keeps the positions they were
-    computed at. room: tokens to leave space for behind the video.
+    positions: "contiguous" re-numbers the merged KVs as if the model had seen no more than them: 0, 1, ...
+    (published), or for M-RoPE its time without gaps; "original" keeps the positions they were computed at. room: tokens to leave space for behind the video.
     """
     cache = model.new_cache(index.tokens(levels) + room)
     cache.append(index.prompt)
+    before = index.prompt.positions
     for entry, level in zip(index.entries, levels, strict=True):
         kv = index.kv(entry.chunk.index, level).to(model.device, non_blocking=True)
-        cache.append(kv, kv.positions if positions == "original" else None)
+        if len(kv):
+            before = kv.positions if positions == "original" else model.contiguous(kv.positions, before)
+            cache.append(kv, before)
     return cache
 
 

@@ -44,6 +44,54 @@ class Chunk:
 
 
 @dataclass(frozen=True)
+class VideoOutline:
+    """What is known of a video before its first frame: sampled frames to come, and its length in seconds."""
+
+    frames: int
+    duration_s: float
+
+
+@dataclass(frozen=True)
+class ChunkPlace:
+    """Where a chunk stands in its video, for what a model writes around its frames.
+
+    first_frame: sampled frames before the chunk. start_s: time of the video's first sampled frame. next_position: the
+    position that follows all that stands before the chunk. is_last: whether the video ends with it.
+    """
+
+    video: VideoOutline
+    first_frame: int
+    start_s: float
+    next_position: int
+    is_last: bool
+
+
+@dataclass(frozen=True)
+class VideoTokens:
+    """One chunk as it enters the decoder: visual tokens, and the text that the model writes among them.
+
+    embeddings: (n, hidden). positions: (n,), or (3, n) for M-RoPE. is_text: bool (n,): time stamps, separators; they
+    are never compressed. frame: long (n,): which of the chunk's frames a token belongs to, ascending; frames that are
+    encoded together count as one. deepstack: (layers, n, hidden), added to the states behind the first layers, 0
+    where a token has none.
+    """
+
+    embeddings: Tensor
+    positions: Tensor
+    is_text: Tensor
+    frame: Tensor
+    deepstack: Tensor | None = None
+
+    def __len__(self) -> int:
+        return self.embeddings.shape[0]
+
+    @property
+    def visual(self) -> Tensor:
+        """The visual tokens' embeddings alone, (visual tokens, hidden)."""
+        return self.embeddings[~self.is_text]
+
+
+@dataclass(frozen=True)
 class KV:
     """Keys and values of n tokens in every layer, keys **before** RoPE.
 
@@ -62,6 +110,10 @@ class KV:
     def nbytes(self) -> int:
         """Bytes held by keys and values."""
         return self.keys.nbytes + self.values.nbytes
+
+    def take(self, kept: Tensor) -> KV:
+        """The KVs of the tokens with these indices, (kept,), in the order given."""
+        return KV(self.keys[:, :, kept], self.values[:, :, kept], self.positions[..., kept])
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> KV:
         """The same KVs on another device."""

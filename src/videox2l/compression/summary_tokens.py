@@ -11,43 +11,32 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from torch import Tensor
-
 from videox2l.cache import KVCache
+from videox2l.compression.base import Compression, Compressor
 from videox2l.errors import ModelError, SettingsError
 from videox2l.models.base import MLLM
 from videox2l.models.video_xl.adapter import VideoXL
 from videox2l.models.video_xl.window import Window, summary_ends
-from videox2l.types import KV
+from videox2l.types import KV, VideoTokens
 
 
 @dataclass(frozen=True)
-class SummaryTokens:
+class SummaryTokens(Compressor):
     """Settings of the compression by summary tokens.
 
-    levels: compression ratios, finest first; 1 keeps every raw token's KVs.
+    levels, edge_ratio: as for every compressor.
     passes: how the levels are produced, see above.
-    edge_ratio: the ratio of a video's first and last chunk at every level: "finest" (the finest level's), a number
-        (published: 2, whatever the levels), or None for no exception.
     context_tokens: how many tokens of memory a chunk sees; beyond it the oldest summaries leave, the prompt stays.
         None is the model's trained context. It bounds memory whatever the video's length.
-    Raises: SettingsError for levels that are not increasing positive numbers.
     """
 
-    levels: tuple[int, ...] = (2, 32)
     passes: Literal["single_pass", "two_pass"] = "single_pass"
-    edge_ratio: int | Literal["finest"] | None = "finest"
     context_tokens: int | None = None
 
     def __post_init__(self) -> None:
-        if not self.levels or any(level < 1 for level in self.levels):
-            raise SettingsError(f"levels {self.levels} are not compression ratios of 1 or more: pass for example 2,32")
-        if any(fine >= coarse for fine, coarse in zip(self.levels, self.levels[1:], strict=False)):
-            raise SettingsError(f"levels {self.levels} are not in increasing order: pass the finest first, as in 2,32")
+        super().__post_init__()
         if self.passes not in ("single_pass", "two_pass"):
             raise SettingsError(f"passes {self.passes!r} is unknown: pass single_pass or two_pass")
-        if isinstance(self.edge_ratio, int) and self.edge_ratio < 1:
-            raise SettingsError(f"edge ratio {self.edge_ratio} is not 1 or more")
 
     def start(self, model: MLLM, prompt: KV) -> SummaryCompression:
         """Begin a video whose prompt KVs are given."""
@@ -60,11 +49,10 @@ class SummaryTokens:
         """The levels that each pass over the video produces, the one whose memory it reads first."""
         return (self.levels,) if self.passes == "single_pass" else tuple((level,) for level in self.levels)
 
-    def ratio(self, level: int, is_edge: bool) -> int:
-        """The ratio a chunk really has at a level."""
-        if not is_edge or self.edge_ratio is None:
-            return level
-        return self.levels[0] if self.edge_ratio == "finest" else self.edge_ratio
+    @property
+    def keeps_positions(self) -> bool:
+        """Each of several passes has positions of its own."""
+        return len(self.level_passes) == 1
 
 
 @dataclass
@@ -81,8 +69,10 @@ class Remainders:
         return tuple(ends)
 
 
-class SummaryCompression:
+class SummaryCompression(Compression):
     """One video under compression: the memory of each pass, and how many tokens the decoder has run."""
+
+    settings: SummaryTokens
 
     def __init__(self, settings: SummaryTokens, model: VideoXL, prompt: KV):
         self.settings, self.model, self.prompt = settings, model, prompt
@@ -95,15 +85,12 @@ class SummaryCompression:
             self.caches[level] = model.new_cache(len(prompt))
             self.caches[level].append(prompt)
 
-    def compress(self, tokens: Tensor, is_edge: bool) -> dict[int, KV]:
-        """Run the next chunk's visual tokens (n, hidden); its KVs at every level.
-
-        is_edge: whether it is the video's first or last chunk.
-        """
+    def compress(self, tokens: VideoTokens, is_edge: bool) -> dict[int, KV]:
+        """Run the next chunk with its summary tokens; the KVs of these at every level."""
         kvs: dict[int, KV] = {}
-        for levels, window in self._windows(tokens.shape[0], is_edge):
+        for levels, window in self._windows(len(tokens), is_edge):
             memory = levels[0]
-            compressed = self.model.compress(tokens, window, self.caches[memory])
+            compressed = self.model.compress(tokens.embeddings, window, self.caches[memory])
             for level in levels:
                 kv = compressed[self.settings.ratio(level, is_edge)]
                 kvs[level] = KV(kv.keys, kv.values, kv.positions + self.evicted[memory])

@@ -10,9 +10,13 @@ import torch
 from videox2l.errors import ModelError, SettingsError
 from videox2l.models.base import MLLM
 from videox2l.models.checkpoint import checkpoint_directory
+from videox2l.models.hugging_face import HuggingFaceMLLM
+from videox2l.models.llava_onevision import LlavaOnevision
 from videox2l.models.video_xl.adapter import VideoXL
 
-ADAPTERS: dict[str, type[VideoXL]] = {VideoXL.model_type: VideoXL}
+ADAPTERS: dict[str, type[VideoXL] | type[HuggingFaceMLLM]] = {
+    adapter.model_type: adapter for adapter in (LlavaOnevision, VideoXL)
+}
 
 NANO = Path(__file__).parent.parent / "nano"
 """The bundled demonstration model."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from videox2l.cache import KVCache, KVShape
-from videox2l.types import KV, Frames
+from videox2l.types import KV, ChunkPlace, Frames, VideoOutline, VideoTokens
 
 if TYPE_CHECKING:
     from videox2l.oracles.dual_encoder import DualEncoder
@@ -52,11 +52,11 @@ class MLLM(nn.Module, ABC):
         return next(self.parameters()).dtype
 
     @abstractmethod
-    def visual_tokens(self, frames: Frames) -> Tensor:
-        """One chunk's visual tokens, (tokens, hidden), as they enter the decoder."""
+    def visual_tokens(self, frames: Frames, place: ChunkPlace) -> VideoTokens:
+        """One chunk as it enters the decoder."""
 
     @abstractmethod
-    def prompt_ids(self) -> Tensor:
+    def prompt_ids(self, video: VideoOutline) -> Tensor:
         """Token ids of what stands before the video, (n,)."""
 
     @abstractmethod
@@ -73,7 +73,7 @@ class MLLM(nn.Module, ABC):
 
     @abstractmethod
     def rotate(self, states: Tensor, positions: Tensor) -> Tensor:
-        """Rotate un-rotated queries or keys (..., n, d_h) to positions (n,)."""
+        """Rotate un-rotated queries or keys (..., n, d_h) to positions (n,), or (3, n) for M-RoPE."""
 
     @abstractmethod
     def run(
@@ -83,12 +83,15 @@ class MLLM(nn.Module, ABC):
         *,
         positions: Tensor | None = None,
         mask: Tensor | None = None,
+        deepstack: Tensor | None = None,
+        keys: list[Tensor] | None = None,
         queries: list[Tensor] | None = None,
     ) -> Tensor:
         """Run embeddings (n, hidden) behind the cache, adding their KVs to it.
 
-        positions: (n,), by default the cache's next ones. mask: bool (n, cache length + n), by default causal.
-        queries: if given, receives every layer's un-rotated queries (heads, n, d_h).
+        positions: (n,) or (3, n), by default the cache's next ones. mask: bool (n, cache length + n), by default
+        causal. deepstack: as in VideoTokens. keys, queries: if given, receive every layer's un-rotated keys
+        (n_h, n, d_h) and queries (heads, n, d_h).
         Returns the states that `logits` takes, (n, hidden).
         """
 
@@ -96,9 +99,38 @@ class MLLM(nn.Module, ABC):
     def logits(self, states: Tensor) -> Tensor:
         """fp32 logits (n, vocabulary) of states (n, hidden)."""
 
-    @abstractmethod
-    def prompt_kv(self) -> KV:
-        """Un-rotated KVs of the prompt before the video."""
+    def prefill(
+        self, tokens: VideoTokens, cache: KVCache, positions: Tensor, queries: list[Tensor] | None = None
+    ) -> KV:
+        """Run a chunk behind the cache at the positions given, adding it; its un-rotated KVs.
+
+        queries: as in `run`.
+        """
+        before, keys = cache.length, list[Tensor]()
+        self.run(
+            tokens.embeddings, cache, positions=positions, deepstack=tokens.deepstack, keys=keys, queries=queries
+        )
+        return KV(torch.stack(keys), cache.values[:, :, before : cache.length].clone(), positions)
+
+    def prompt_kv(self, video: VideoOutline) -> KV:
+        """Un-rotated KVs of the prompt before the video, at positions 0, 1, ..."""
+        embeddings = self.embed(self.prompt_ids(video))
+        cache, keys = self.new_cache(embeddings.shape[0]), list[Tensor]()
+        positions = cache.next_positions(embeddings.shape[0])
+        self.run(embeddings, cache, keys=keys)
+        return KV(torch.stack(keys), cache.values[:, :, : cache.length].clone(), self.text_positions(positions))
+
+    def text_positions(self, positions: Tensor) -> Tensor:
+        """Positions (n,) of text in the shape this model's KVs keep: (n,), or (3, n) for M-RoPE."""
+        return positions
+
+    def contiguous(self, positions: Tensor, before: Tensor) -> Tensor:
+        """Re-number tokens to follow directly on others, as the model would number them had it seen no more.
+
+        positions: those they were computed at, (n,) or (3, n). before: re-numbered ones of what stands before them.
+        """
+        start = int(before.max()) + 1
+        return torch.arange(start, start + positions.shape[-1], device=positions.device)
 
     def dual_encoder(self) -> DualEncoder | None:
         """The dual encoder that the checkpoint brings along for the contrastive oracle, if it does."""

@@ -21,7 +21,7 @@ from videox2l.models.video_xl.decoder import Decoder
 from videox2l.models.video_xl.vision import VisualEncoder, build_tower, image_processor, vision_config
 from videox2l.models.video_xl.window import Window
 from videox2l.rope import Rope
-from videox2l.types import KV, Frames
+from videox2l.types import KV, ChunkPlace, Frames, VideoOutline, VideoTokens
 
 
 class VideoXL(MLLM):
@@ -74,8 +74,8 @@ class VideoXL(MLLM):
         model.eos_ids = end_ids(directory, config)
         return model.eval().requires_grad_(False)
 
-    def visual_tokens(self, frames: Frames) -> Tensor:
-        """One chunk's visual tokens, (frames * tokens per frame, hidden)."""
+    def visual_tokens(self, frames: Frames, place: ChunkPlace) -> VideoTokens:
+        """One chunk's visual tokens, row by row, frame after frame; no text stands among them."""
         tokens = self.encoder(frames.pixels)  # (T, tokens per frame, hidden)
         if self.config.mm_token_norm == "rms":
             tokens = F.rms_norm(tokens, tokens.shape[-1:], eps=self.config.rms_norm_eps)
@@ -83,7 +83,13 @@ class VideoXL(MLLM):
             step = (frames.timestamps_s / self.config.frame_time_step_s + 1e-3).floor().long()
             ids = self.config.frame_time_first_token_id + step.clamp(0, self.config.frame_time_tokens - 1)
             tokens = tokens + self.embed(ids)[:, None]
-        return tokens.flatten(0, 1)
+        count = tokens.shape[0] * tokens.shape[1]
+        return VideoTokens(
+            tokens.flatten(0, 1),
+            torch.arange(place.next_position, place.next_position + count, device=tokens.device),
+            torch.zeros(count, dtype=torch.bool, device=tokens.device),
+            torch.arange(len(frames), device=tokens.device).repeat_interleave(tokens.shape[1]),
+        )
 
     def summary_inputs(self, raw: Tensor, ends: tuple[int, ...], ratio: int) -> Tensor:
         """Embeddings of the summary tokens that stand after `ends` raw tokens of a window, (len(ends), hidden)."""
@@ -113,7 +119,7 @@ class VideoXL(MLLM):
             for ratio, (key, value, position) in zip((window.ratio, *window.extra), parts, strict=True)
         }
 
-    def prompt_ids(self) -> Tensor:
+    def prompt_ids(self, video: VideoOutline) -> Tensor:
         """Token ids of the system prompt and the user turn's opening."""
         return self._ids(self.config.prompt_before_video)
 
@@ -151,19 +157,21 @@ class VideoXL(MLLM):
         *,
         positions: Tensor | None = None,
         mask: Tensor | None = None,
+        deepstack: Tensor | None = None,
+        keys: list[Tensor] | None = None,
         queries: list[Tensor] | None = None,
     ) -> Tensor:
         """Run embeddings behind the cache by the ordinary projections."""
-        return self.model(embeddings, cache, positions, mask, queries=queries)
+        return self.model(embeddings, cache, positions, mask, keys=keys, queries=queries)
 
     def logits(self, states: Tensor) -> Tensor:
         """fp32 logits (n, vocabulary)."""
         head = self.model.embed_tokens if self.config.tie_word_embeddings else self.lm_head
         return F.linear(states, head.weight).float()
 
-    def prompt_kv(self) -> KV:
+    def prompt_kv(self, video: VideoOutline) -> KV:
         """Un-rotated KVs of the prompt before the video, at positions 0, 1, ..."""
-        embeddings = self.embed(self.prompt_ids())
+        embeddings = self.embed(self.prompt_ids(video))
         tokens = embeddings.shape[0]
         every_token = Window(raw_tokens=tokens, ratio=1, ends=(), extra={})
         return self.compress(embeddings, every_token, self.new_cache(tokens))[1]

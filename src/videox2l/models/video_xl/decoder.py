@@ -7,31 +7,12 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
-from torch.nn.attention.bias import causal_lower_right
 from transformers.models.qwen2.modeling_qwen2 import Qwen2MLP, Qwen2RMSNorm
 
+from videox2l.attention import attend
 from videox2l.cache import KVCache
 from videox2l.models.video_xl.config import VideoXLConfig
 from videox2l.models.video_xl.window import Window
-
-
-def attend(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Attention of (heads, n, d_h) queries over (n_h, m, d_h) keys -> (n, heads * d_h).
-
-    Without a mask it is causal, the last query aligned with the last key.
-    """
-    n, m = query.shape[1], keys.shape[1]
-    bias = mask if mask is not None or n in (1, m) else causal_lower_right(n, m)
-    out = F.scaled_dot_product_attention(
-        query[None],
-        keys[None],
-        values[None],
-        attn_mask=bias,
-        is_causal=mask is None and n == m and n > 1,
-        enable_gqa=query.shape[0] != keys.shape[0],
-    )
-    return out[0].transpose(0, 1).flatten(1)  # (heads, n, d_h) -> (n, heads * d_h)
 
 
 class Attention(nn.Module):
@@ -103,12 +84,13 @@ class Decoder(nn.Module):
         positions: Tensor | None = None,
         mask: Tensor | None = None,
         is_summary: Tensor | None = None,
+        keys: list[Tensor] | None = None,
         queries: list[Tensor] | None = None,
     ) -> Tensor:
         """Run embeddings (n, hidden) behind the cache, add their KVs to it, return normed states (n, hidden).
 
-        positions: (n,), by default the next ones. mask: bool (n, length + n), by default causal. queries: receives
-        every layer's un-rotated queries (heads, n, d_h).
+        positions: (n,), by default the next ones. mask: bool (n, length + n), by default causal. keys, queries:
+        receive every layer's un-rotated keys (n_h, n, d_h) and queries (heads, n, d_h).
         """
         if positions is None:
             positions = cache.next_positions(hidden.shape[0])
@@ -116,14 +98,15 @@ class Decoder(nn.Module):
         for index, layer in enumerate(self.layers):
             attention, normed = layer.self_attn, layer.input_layernorm(hidden)
             query = attention.project("q", normed, is_summary)
+            key = attention.project("k", normed, is_summary)
+            if keys is not None:
+                keys.append(key)
             if queries is not None:
                 queries.append(query)
-            keys, values = cache.write(
-                index,
-                cache.rotate(attention.project("k", normed, is_summary), positions),
-                attention.project("v", normed, is_summary),
+            all_keys, all_values = cache.write(
+                index, cache.rotate(key, positions), attention.project("v", normed, is_summary)
             )
-            hidden = layer.finish(hidden, attend(cache.rotate(query, positions), keys, values, mask))
+            hidden = layer.finish(hidden, attend(cache.rotate(query, positions), all_keys, all_values, mask))
         cache.advance(positions)
         return self.norm(hidden)
 

@@ -1,0 +1,28 @@
+"""Attention of new tokens over a KV cache, one sequence at a time."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn import functional as F
+from torch.nn.attention.bias import causal_lower_right
+
+
+def attend(
+    query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = None, scale: float | None = None
+) -> Tensor:
+    """Attention of (heads, n, d_h) queries over (n_h, m, d_h) keys -> (n, heads * d_h).
+
+    Without a mask it is causal, the last query aligned with the last key. scale: by default 1 / sqrt(d_h).
+    """
+    n, m = query.shape[1], keys.shape[1]
+    bias = mask if mask is not None or n in (1, m) else causal_lower_right(n, m)
+    out = F.scaled_dot_product_attention(
+        query[None],
+        keys[None],
+        values[None],
+        attn_mask=bias,
+        is_causal=mask is None and n == m and n > 1,
+        scale=scale,
+        enable_gqa=query.shape[0] != keys.shape[0],
+    )
+    return out[0].transpose(0, 1).flatten(1)  # (heads, n, d_h) -> (n, heads * d_h)

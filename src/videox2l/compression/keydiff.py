@@ -1,0 +1,21 @@
+"""Keys unlike the others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from videox2l.compression.training_free import Eviction, Prefilled
+
+
+@dataclass(frozen=True)
+class KeyDiff(Eviction):
+    """Keep tokens whose keys differ most from the chunk's mean key (KeyDiff, arXiv 2504.15364)."""
+
+    def scores(self, chunk: Prefilled) -> Tensor:
+        """Minus the cosine with the mean of the normalised keys, mean over layers and heads."""
+        keys = F.normalize(chunk.kv.keys.float(), dim=-1)  # (n_l, n_h, n, d_h)
+        anchor = keys[:, :, ~chunk.tokens.is_text].mean(dim=2, keepdim=True)
+        return -F.cosine_similarity(keys, anchor, dim=-1).mean(dim=(0, 1))

@@ -1,0 +1,35 @@
+"""Average pooling along a frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from videox2l.compression.training_free import Averaging, Prefilled
+
+
+@dataclass(frozen=True)
+class Pool(Averaging):
+    """Average the KVs of consecutive visual tokens of a frame (Video-XL-2, arXiv 2506.19225).
+
+    A ratio is the length of a window; a ratio beyond a frame's tokens pools so many whole frames into one. Keys are
+    pooled before RoPE, and a window takes the position of its middle token.
+    """
+
+    def groups(self, chunk: Prefilled, keys: Tensor, ratio: int) -> Tensor:
+        """Windows of equal length, to a token, over each run of frames."""
+        frame = chunk.tokens.frame[~chunk.tokens.is_text]
+        sizes = frame.unique_consecutive(return_counts=True)[1].tolist()
+        representatives, start, run = [], 0, 0
+        for place, size in enumerate(sizes):
+            run += size
+            if run < ratio and place < len(sizes) - 1:
+                continue  # take the next frame in
+            windows = max(1, int(run / ratio + 0.5))
+            edges = torch.arange(windows + 1) * run // windows
+            middles = start + (edges[:-1] + edges[1:] - 1) // 2
+            representatives.append(middles.repeat_interleave(edges.diff()))
+            start, run = start + run, 0
+        return torch.cat(representatives).to(keys.device)

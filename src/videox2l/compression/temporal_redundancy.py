@@ -1,0 +1,43 @@
+"""What a place shows now and did not show before."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from videox2l.compression.training_free import Eviction, Prefilled
+
+
+@dataclass(frozen=True)
+class TemporalRedundancy(Eviction):
+    """Keep tokens unlike those at the same place in recent frames (the TaR score of InfiniPot-V, arXiv 2506.15745).
+
+    recent_frames: how many of the chunk's last frames every frame is compared with.
+    """
+
+    recent_frames: int = 2
+
+    def scores(self, chunk: Prefilled) -> Tensor:
+        """Minus the mean cosine with the keys of the same place in the recent frames, mean over layers and heads.
+
+        A recent frame is compared with the other recent ones. Frames of different sizes can't be compared: every token
+        then scores the same.
+        """
+        keys = F.normalize(chunk.kv.keys.float(), dim=-1)[:, :, ~chunk.tokens.is_text]
+        counts = chunk.tokens.frame[~chunk.tokens.is_text].unique_consecutive(return_counts=True)[1]
+        scores = keys.new_zeros(len(chunk.tokens))
+        frames = len(counts)
+        if frames < 2 or counts.unique().numel() > 1:
+            return scores
+        keys = keys.unflatten(2, (frames, -1))  # (n_l, n_h, T, places, d_h)
+        recent = keys[:, :, -self.recent_frames :]
+        cosine = (keys[:, :, :, None] * recent[:, :, None]).sum(-1)  # (n_l, n_h, T, recent, places)
+        count = recent.shape[2]
+        total = cosine.sum(dim=3)
+        total[:, :, -count:] -= 1.0  # a recent frame's cosine with itself
+        others = keys.new_full((frames, 1), float(count))
+        others[-count:] = max(count - 1, 1)
+        scores[~chunk.tokens.is_text] = -(total / others).mean(dim=(0, 1)).flatten()
+        return scores

@@ -1,0 +1,27 @@
+"""Evenly spaced tokens: the floor that every score must beat."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from videox2l.compression.training_free import Eviction, Prefilled, budget
+from videox2l.types import KV
+
+
+@dataclass(frozen=True)
+class Uniform(Eviction):
+    """Keep every r-th visual token, whatever it shows."""
+
+    def scores(self, chunk: Prefilled) -> Tensor:
+        """All the same: which ones are kept depends on the ratio alone."""
+        return torch.zeros(len(chunk.tokens), device=chunk.kv.keys.device)
+
+    def reduce(self, chunk: Prefilled, ratio: int) -> KV:
+        """The text tokens and the middles of equal runs of visual tokens."""
+        text, visual = chunk.tokens.is_text.nonzero()[:, 0], (~chunk.tokens.is_text).nonzero()[:, 0]
+        count = budget(chunk.tokens, ratio)
+        middles = ((torch.arange(count, device=visual.device) + 0.5) * len(visual) / count).long()
+        return chunk.kv.take(torch.cat([text, visual[middles]]).sort().values)

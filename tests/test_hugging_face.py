@@ -1,0 +1,97 @@
+"""transformers' multimodal LLMs: with every KV kept they are themselves; chunk by chunk, from mp4 to answer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import hf_models
+import pytest
+import torch
+from transformers import AutoModelForImageTextToText, AutoProcessor
+from transformers.video_utils import VideoMetadata
+
+from videox2l import FrameArray, VideoX2L
+from videox2l.compression.pool import Pool
+from videox2l.generation import Generation, generate
+from videox2l.index import VideoIndex
+from videox2l.models import load_model
+from videox2l.reload import load_cache
+from videox2l.video import Sampling
+
+QUESTION = "What turns red?"
+FRAMES = 12
+EVERY_KV = Pool(levels=(1,), context="full")
+
+
+@pytest.fixture(scope="module", params=sorted(hf_models.FAMILIES))
+def directory(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return hf_models.build(request.param, tmp_path_factory.mktemp(request.param))
+
+
+@pytest.fixture(scope="module")
+def model(directory: Path):
+    return load_model(directory, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def pixels() -> torch.Tensor:
+    noise = torch.rand(FRAMES, 3, 9, 11, generator=torch.Generator().manual_seed(1))
+    return (torch.nn.functional.interpolate(noise, (72, 88), mode="bilinear") * 255).to(torch.uint8)
+
+
+def index(model, pixels: torch.Tensor, **settings) -> tuple[VideoX2L, VideoIndex]:
+    engine = VideoX2L(model, **settings)
+    video = FrameArray(pixels, [float(second) for second in range(len(pixels))])
+    return engine, engine.index(video, Sampling(fps=1))
+
+
+def answer_ids(model, made: VideoIndex, levels: tuple[int, ...], positions, tokens: int = 8) -> list[int]:
+    cache = load_cache(model, made, levels, positions)
+    return list(generate(model, cache, model.question_ids(QUESTION), Generation(max_new_tokens=tokens)))
+
+
+def last_logits(model, made: VideoIndex, levels: tuple[int, ...], positions) -> torch.Tensor:
+    cache = load_cache(model, made, levels, positions)
+    return model.logits(model.run(model.embed(model.question_ids(QUESTION)), cache)[-1:])[0]
+
+
+class Reference:
+    """The class itself, with its own processor, on the same frames."""
+
+    def __init__(self, directory: Path, pixels: torch.Tensor):
+        self.model = AutoModelForImageTextToText.from_pretrained(directory, dtype=torch.float32).eval()
+        processor = AutoProcessor.from_pretrained(directory)
+        content = [{"type": "video"}, {"type": "text", "text": QUESTION}]
+        text = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
+        metadata = VideoMetadata(
+            total_num_frames=len(pixels), fps=1.0, duration=float(len(pixels)), frames_indices=list(range(len(pixels)))
+        )
+        self.inputs = processor(
+            text=[text], videos=[pixels], video_metadata=[metadata], do_sample_frames=False, return_tensors="pt"
+        )
+
+    @torch.no_grad()
+    def logits(self) -> torch.Tensor:
+        return self.model(**self.inputs).logits[0, -1]
+
+    @torch.no_grad()
+    def answer_ids(self, tokens: int = 8) -> list[int]:
+        out = self.model.generate(**self.inputs, max_new_tokens=tokens, do_sample=False)
+        ids = out[0, self.inputs["input_ids"].shape[1] :].tolist()
+        eos = self.model.generation_config.eos_token_id
+        return ids[: ids.index(eos)] if eos in ids else ids
+
+
+@pytest.fixture(scope="module")
+def reference(directory: Path, pixels: torch.Tensor) -> Reference:
+    return Reference(directory, pixels)
+
+
+@pytest.mark.parametrize("chunk_frames", [2, 4, 10, 12])
+@torch.no_grad()
+def test_with_every_kv_kept_the_model_is_itself(model, pixels, reference, chunk_frames):
+    _, made = index(model, pixels, compressor=EVERY_KV, chunk_frames=chunk_frames, positions="original")
+    levels = (1,) * len(made.entries)
+    assert made.full_tokens + len(model.question_ids(QUESTION)) == reference.inputs["input_ids"].shape[1]
+    torch.testing.assert_close(last_logits(model, made, levels, "original"), reference.logits(), atol=1e-4, rtol=0)
+    assert answer_ids(model, made, levels, "original") == reference.answer_ids()
