@@ -1,4 +1,4 @@
-"""Tiny random checkpoints of transformers' own classes, each saved whole: model, tokenizer, processor, chat template."""
+"""Tiny random checkpoints of transformers' own classes, saved whole: model, tokenizer, processor, chat template."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-WORDS = r"""(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"""
+WORDS = r"""[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"""
 MERGES = [("\u010a", "\u010a"), ("s", "e"), ("\u0120", "t"), ("F", "r")]  # a double newline is one token, as in Qwen2
 
 CHATML = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from chunks import VIDEO
 from torch import Tensor
 from transformers import Qwen2Config
 from transformers.models.qwen2.modeling_qwen2 import Qwen2RotaryEmbedding, apply_rotary_pos_emb
@@ -97,7 +98,7 @@ def test_decoding_rotates_only_the_new_token_and_never_moves_the_cache(video_xl,
     monkeypatch.setattr(video_xl, "rope", rope)
     monkeypatch.setattr(video_xl, "eos_ids", ())
     with torch.no_grad():
-        prompt = video_xl.prompt_kv()
+        prompt = video_xl.prompt_kv(VIDEO)
         cache = video_xl.new_cache(600)
         for _ in range(20):
             cache.append(prompt)

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from chunks import VIDEO, chunk_of
 from torch import Tensor
 
 from videox2l import SummaryTokens
@@ -25,8 +26,9 @@ def video(chunks: int, seed: int = 0) -> tuple[Tensor, ...]:
 
 @torch.no_grad()
 def compress(model: VideoXL, settings: SummaryTokens, chunks: tuple[Tensor, ...]) -> list[dict[int, KV]]:
-    compression = settings.start(model, model.prompt_kv())
-    return [compression.compress(tokens, number in (0, len(chunks) - 1)) for number, tokens in enumerate(chunks)]
+    compression = settings.start(model, model.prompt_kv(VIDEO))
+    edges = (0, len(chunks) - 1)
+    return [compression.compress(chunk_of(tokens), number in edges) for number, tokens in enumerate(chunks)]
 
 
 def distance(first: KV, second: KV) -> float:
@@ -71,11 +73,11 @@ def test_one_pass_differs_from_two_only_in_the_memory_that_coarse_levels_read(vi
 def test_a_coarse_level_of_one_pass_equals_a_dense_forward_with_its_mask(video_xl: VideoXL) -> None:
     """The skipped work is really unneeded: the same KVs from the whole decoder under an explicit mask."""
     chunks = video(2)
-    compression = NO_EDGES.start(video_xl, video_xl.prompt_kv())
+    compression = NO_EDGES.start(video_xl, video_xl.prompt_kv(VIDEO))
     with torch.no_grad():
-        compression.compress(chunks[0], False)
+        compression.compress(chunk_of(chunks[0]), False)
         memory = compression.caches[2]
-        kvs = compression.compress(chunks[1], False)
+        kvs = compression.compress(chunk_of(chunks[1]), False)
         memory.clear()
         for part in (compression.prompt, compression.memories[2][0]):
             memory.append(part)
@@ -155,7 +157,7 @@ def test_one_pass_makes_an_edge_chunk_once_for_all_levels(video_xl: VideoXL) -> 
 
 def test_one_pass_runs_at_most_061_of_the_tokens_of_two(video_xl: VideoXL) -> None:
     chunks = [1440] * 120
-    counts = SummaryTokens((2, 32)).start(video_xl, video_xl.prompt_kv()).decoder_tokens(chunks)
+    counts = SummaryTokens((2, 32)).start(video_xl, video_xl.prompt_kv(VIDEO)).decoder_tokens(chunks)
     one, two = counts["single_pass"], counts["two_pass"]
     assert one == 118 * (1440 + 720 + 45) + 2 * (1440 + 720)
     assert two == 118 * (2 * 1440 + 720 + 45) + 2 * 2 * (1440 + 720)
@@ -177,12 +179,12 @@ def test_counted_tokens_are_the_tokens_run(
         return real(decoder, hidden, window, memory)
 
     chunks = (*video(3), torch.randn(100, 64))
-    prompt = video_xl.prompt_kv()
+    prompt = video_xl.prompt_kv(VIDEO)
     monkeypatch.setattr(Decoder, "compress", note)
     compression = settings.start(video_xl, prompt)
     with torch.no_grad():
         for number, tokens in enumerate(chunks):
-            compression.compress(tokens, number in (0, 3))
+            compression.compress(chunk_of(tokens), number in (0, 3))
     assert sum(ran) == compression.decoder_tokens([len(tokens) for tokens in chunks])[passes]
 
 
@@ -197,30 +199,30 @@ def test_a_remainder_does_not_outlive_a_change_of_ratio(video_xl: VideoXL) -> No
 def test_context_tokens_bound_the_memory_and_change_nothing_before_it_is_full(video_xl: VideoXL, passes: str) -> None:
     limit = 14 + 4 * 144
     bounded = SummaryTokens((2, 32), passes, context_tokens=limit)
-    prompt, chunks = video_xl.prompt_kv(), video(30)
+    prompt, chunks = video_xl.prompt_kv(VIDEO), video(30)
     prompt = KV(prompt.keys[:, :, :14], prompt.values[:, :, :14], prompt.positions[:14])
     bound, free = bounded.start(video_xl, prompt), replace(bounded, context_tokens=None).start(video_xl, prompt)
     with torch.no_grad():
         for number, tokens in enumerate(chunks):
-            kvs = bound.compress(tokens, number == 0)
+            kvs = bound.compress(chunk_of(tokens), number == 0)
             assert all(cache.length <= limit for cache in bound.caches.values())
             assert all(cache.capacity <= 3 * (limit + 2 * CHUNK) for cache in bound.caches.values())
             if number < 7:
-                expected = free.compress(tokens, number == 0)
+                expected = free.compress(chunk_of(tokens), number == 0)
                 assert same(kvs[2], expected[2]) == (number <= 4)
                 assert torch.equal(kvs[2].positions, expected[2].positions)
     assert bound.caches[2].length == limit  # it did fill up
 
 
 def test_beyond_the_bound_a_chunk_sees_the_prompt_and_the_newest_chunks(video_xl: VideoXL) -> None:
-    prompt, chunks = video_xl.prompt_kv(), video(7)
+    prompt, chunks = video_xl.prompt_kv(VIDEO), video(7)
     settings = SummaryTokens((2, 32), edge_ratio=None, context_tokens=len(prompt) + 3 * 144)
     bound, fresh = settings.start(video_xl, prompt), settings.start(video_xl, prompt)
     with torch.no_grad():
-        kvs = [bound.compress(tokens, False) for tokens in chunks]
+        kvs = [bound.compress(chunk_of(tokens), False) for tokens in chunks]
         for number in (3, 4, 5):
             fresh.restore(kvs[number], CHUNK, is_edge=False)
-        assert distance(fresh.compress(chunks[6], False)[32], kvs[6][32]) == 0
+        assert distance(fresh.compress(chunk_of(chunks[6]), False)[32], kvs[6][32]) == 0
 
 
 def test_what_was_compressed_before_restores_to_the_same_state(video_xl: VideoXL) -> None:
@@ -229,12 +231,12 @@ def test_what_was_compressed_before_restores_to_the_same_state(video_xl: VideoXL
         SummaryTokens((2, 5), "two_pass", context_tokens=600),
         SummaryTokens((2, 5, 32), context_tokens=600),
     ):
-        whole, resumed = (settings.start(video_xl, video_xl.prompt_kv()) for _ in range(2))
+        whole, resumed = (settings.start(video_xl, video_xl.prompt_kv(VIDEO)) for _ in range(2))
         with torch.no_grad():
-            kvs = [whole.compress(tokens, number == 0) for number, tokens in enumerate(chunks)]
+            kvs = [whole.compress(chunk_of(tokens), number == 0) for number, tokens in enumerate(chunks)]
             for number in range(5):
                 resumed.restore(kvs[number], len(chunks[number]), number == 0)
-            last = resumed.compress(chunks[5], False)
+            last = resumed.compress(chunk_of(chunks[5]), False)
         for level in settings.levels:
             assert same(last[level], kvs[5][level])
             assert torch.equal(last[level].positions, kvs[5][level].positions)

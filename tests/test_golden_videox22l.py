@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from chunks import VIDEO, chunk_of
 from safetensors import safe_open
 from torch import Tensor
 
@@ -23,7 +24,7 @@ from videox2l.models.video_xl.adapter import VideoXL
 from videox2l.models.video_xl.window import Window
 from videox2l.oracles.manual import Manual
 from videox2l.reload import load_cache
-from videox2l.types import KV, Frames
+from videox2l.types import KV, ChunkPlace, Frames, VideoTokens
 
 REDUCED = Path(__file__).parent / "golden" / "videox22l"
 WHOLE = Path(__file__).parents[2] / "shared" / "golden" / "videox22l"
@@ -60,17 +61,17 @@ class GoldenModel(VideoXL):
     golden: dict[str, Tensor]
     features: Tensor | None = None
 
-    def prompt_ids(self) -> Tensor:
+    def prompt_ids(self, video) -> Tensor:
         return self.golden["system_ids"][0]
 
     def question_ids(self, question: str, history: tuple = ()) -> Tensor:
         return self.golden["question_ids" if question == "q1" else "question2_ids"][0]
 
-    def visual_tokens(self, frames) -> Tensor:
+    def visual_tokens(self, frames, place) -> VideoTokens:
         if self.features is None:
-            return super().visual_tokens(frames)
+            return super().visual_tokens(frames, place)
         wanted = frames.timestamps_s.long()[:, None] * TOKENS_PER_FRAME + torch.arange(TOKENS_PER_FRAME)
-        return self.features[wanted.flatten()]
+        return VideoTokens.of_frames(self.features[wanted], place.next_position)
 
 
 def blank_frames(count: int) -> FrameArray:
@@ -228,10 +229,10 @@ def test_windows_are_laid_out_as_published(
 
     monkeypatch.setattr(VideoXL, "compress", note)
     case = cases[name]
-    compression = case.engine.compressor.start(golden_model, golden_model.prompt_kv())
+    compression = case.engine.compressor.start(golden_model, golden_model.prompt_kv(VIDEO))
     entries = case.index.entries
     for entry in entries:
-        compression.compress(torch.randn(entry.raw_tokens, 64), entry.chunk.index in (0, len(entries) - 1))
+        compression.compress(chunk_of(torch.randn(entry.raw_tokens, 64)), entry.chunk.index in (0, len(entries) - 1))
     ((system,),) = [steps for memory, steps in ran.items() if memory not in compression.caches.values()]
     for level in case.levels:
         published = [step for step in LAYOUT[name][str(level)] if step["kind"] != "trailing_text"]
@@ -266,8 +267,8 @@ def test_a_window_traces_as_published(
 ) -> None:
     """Case even, level 32, second window, layer by layer."""
     features = inputs["even/image_features"]
-    compression = SummaryTokens((32,), "two_pass", edge_ratio=2).start(golden_model, golden_model.prompt_kv())
-    compression.compress(features[:288], is_edge=True)
+    compression = SummaryTokens((32,), "two_pass", edge_ratio=2).start(golden_model, golden_model.prompt_kv(VIDEO))
+    compression.compress(chunk_of(features[:288]), is_edge=True)
     window = Window(288, 32, tuple(range(32, 289, 32)), {})
     embeddings = torch.empty(window.main_tokens, 64)
     embeddings[window.raw_offsets] = features[288:576]
@@ -325,7 +326,7 @@ def test_another_vision_layer_can_be_selected(
     frames = Frames(inputs["pixels/frames_uint8"][:2].permute(0, 3, 1, 2), torch.arange(2, dtype=torch.float64))
     golden = outputs["pixels/image_features_select_layer_minus1_first2"]
     with torch.no_grad():
-        close(model.visual_tokens(frames), golden, 3e-5)
+        close(model.visual_tokens(frames, ChunkPlace(VIDEO, 0, 0.0, 0, True)).embeddings, golden, 3e-5)
 
 
 def test_all_summaries_share_one_key_and_value_in_layer_0(cases: dict[str, Case]) -> None:
@@ -349,8 +350,10 @@ def test_a_raw_token_reaches_exactly_the_summaries_behind_it(
 
     def compress(tokens: Tensor) -> list[dict[int, KV]]:
         settings = SummaryTokens((2, 32), "two_pass", edge_ratio=2)
-        compression = settings.start(golden_model, golden_model.prompt_kv())
-        return [compression.compress(chunk, number in (0, 4)) for number, chunk in enumerate(tokens.split(288))]
+        compression = settings.start(golden_model, golden_model.prompt_kv(VIDEO))
+        return [
+            compression.compress(chunk_of(chunk), number in (0, 4)) for number, chunk in enumerate(tokens.split(288))
+        ]
 
     for number, (kvs, touched_kvs) in enumerate(zip(compress(features), compress(touched), strict=True)):
         for level in (2, 32):

@@ -23,7 +23,8 @@ def load_cache(
     """One cache of the prompt and every chunk at its level, on the model's device.
 
     positions: "contiguous" re-numbers the merged KVs as if the model had seen no more than them: 0, 1, ...
-    (published), or for M-RoPE its time without gaps; "original" keeps the positions they were computed at. room: tokens to leave space for behind the video.
+        (published), or for M-RoPE its time without gaps; "original" keeps the positions they were computed at.
+    room: tokens to leave space for behind the video.
     """
     cache = model.new_cache(index.tokens(levels) + room)
     cache.append(index.prompt)

@@ -82,6 +82,18 @@ class VideoTokens:
     frame: Tensor
     deepstack: Tensor | None = None
 
+    @classmethod
+    def of_frames(cls, embeddings: Tensor, first_position: int) -> VideoTokens:
+        """Frames' visual tokens (T, tokens per frame, hidden) without any text, at contiguous positions."""
+        frames, each = embeddings.shape[:2]
+        device = embeddings.device
+        return cls(
+            embeddings.flatten(0, 1),
+            torch.arange(first_position, first_position + frames * each, device=device),
+            torch.zeros(frames * each, dtype=torch.bool, device=device),
+            torch.arange(frames, device=device).repeat_interleave(each),
+        )
+
     def __len__(self) -> int:
         return self.embeddings.shape[0]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from videox2l.errors import SettingsError
@@ -23,7 +23,7 @@ class Compressor(ABC):
     """
 
     levels: tuple[int, ...] = (2, 32)
-    edge_ratio: int | Literal["finest"] | None = "finest"
+    edge_ratio: int | Literal["finest"] | None = field(default="finest", kw_only=True)
 
     def __post_init__(self) -> None:
         if not self.levels or any(level < 1 for level in self.levels):

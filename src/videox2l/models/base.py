@@ -107,9 +107,7 @@ class MLLM(nn.Module, ABC):
         queries: as in `run`.
         """
         before, keys = cache.length, list[Tensor]()
-        self.run(
-            tokens.embeddings, cache, positions=positions, deepstack=tokens.deepstack, keys=keys, queries=queries
-        )
+        self.run(tokens.embeddings, cache, positions=positions, deepstack=tokens.deepstack, keys=keys, queries=queries)
         return KV(torch.stack(keys), cache.values[:, :, before : cache.length].clone(), positions)
 
     def prompt_kv(self, video: VideoOutline) -> KV:

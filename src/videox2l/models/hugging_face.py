@@ -74,7 +74,7 @@ AttentionInterface.register(ATTENTION, cached_attention)
 
 
 class NoRotation(nn.Module):
-    """Stands in for a decoder's rotary module: cosines of 1 and sines of 0, so that queries and keys stay as they are."""
+    """Stands in for a decoder's rotary module: cosines of 1 and sines of 0 leave queries and keys as they are."""
 
     def __init__(self, head_dim: int):
         super().__init__()

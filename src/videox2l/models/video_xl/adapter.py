@@ -83,13 +83,7 @@ class VideoXL(MLLM):
             step = (frames.timestamps_s / self.config.frame_time_step_s + 1e-3).floor().long()
             ids = self.config.frame_time_first_token_id + step.clamp(0, self.config.frame_time_tokens - 1)
             tokens = tokens + self.embed(ids)[:, None]
-        count = tokens.shape[0] * tokens.shape[1]
-        return VideoTokens(
-            tokens.flatten(0, 1),
-            torch.arange(place.next_position, place.next_position + count, device=tokens.device),
-            torch.zeros(count, dtype=torch.bool, device=tokens.device),
-            torch.arange(len(frames), device=tokens.device).repeat_interleave(tokens.shape[1]),
-        )
+        return VideoTokens.of_frames(tokens, place.next_position)
 
     def summary_inputs(self, raw: Tensor, ends: tuple[int, ...], ratio: int) -> Tensor:
         """Embeddings of the summary tokens that stand after `ends` raw tokens of a window, (len(ends), hidden)."""
