@@ -16,6 +16,15 @@ from transformers import (
     LlavaOnevisionProcessor,
     LlavaOnevisionVideoProcessor,
     PreTrainedTokenizerFast,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen2_5_VLProcessor,
+    Qwen2VLImageProcessor,
+    Qwen2VLVideoProcessor,
+    Qwen3VLConfig,
+    Qwen3VLForConditionalGeneration,
+    Qwen3VLProcessor,
+    Qwen3VLVideoProcessor,
 )
 
 WORDS = r"""[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"""
@@ -27,6 +36,8 @@ CHATML = (
     "{% if part['type'] == 'video' %}VIDEO{% elif part['type'] == 'text' %}{{ part['text'] }}{% endif %}"
     "{% endfor %}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+
+QWEN = CHATML.replace("VIDEO", "<|vision_start|><|video_pad|><|vision_end|>")
 
 TEXT = dict(
     hidden_size=32,
@@ -97,7 +108,84 @@ def llava_onevision(directory: Path) -> None:
     )
 
 
-FAMILIES: dict[str, Callable[[Path], None]] = {"llava_onevision": llava_onevision}
+def qwen2_5_vl(directory: Path) -> None:
+    words = tokenizer(QWEN, ["<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"])
+    config = Qwen2_5_VLConfig(
+        vision_config=dict(
+            depth=2,
+            hidden_size=32,
+            intermediate_size=32,
+            num_heads=2,
+            out_hidden_size=32,
+            patch_size=14,
+            spatial_merge_size=2,
+            temporal_patch_size=2,
+            window_size=56,
+            fullatt_block_indexes=[1],
+            tokens_per_second=2,
+        ),
+        text_config=dict(
+            vocab_size=len(words), rope_parameters=dict(rope_type="default", rope_theta=1e4, mrope_section=[2, 1, 1]), **TEXT
+        ),
+        **qwen_ids(words),
+    )
+    size = {"shortest_edge": 56 * 56, "longest_edge": 84 * 112}
+    save(
+        directory,
+        Qwen2_5_VLForConditionalGeneration(config),
+        Qwen2_5_VLProcessor(
+            Qwen2VLImageProcessor(size=size), words, Qwen2VLVideoProcessor(size=size), chat_template=words.chat_template
+        ),
+    )
+
+
+def qwen3_vl(directory: Path) -> None:
+    words = tokenizer(QWEN, ["<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"])
+    config = Qwen3VLConfig(
+        vision_config=dict(
+            depth=3,
+            hidden_size=32,
+            intermediate_size=32,
+            num_heads=2,
+            out_hidden_size=32,
+            patch_size=16,
+            spatial_merge_size=2,
+            temporal_patch_size=2,
+            num_position_embeddings=64,
+            deepstack_visual_indexes=[0, 1],
+        ),
+        text_config=dict(
+            vocab_size=len(words),
+            head_dim=8,
+            rope_parameters=dict(rope_type="default", rope_theta=1e4, mrope_section=[2, 1, 1], mrope_interleaved=True),
+            **TEXT,
+        ),
+        **qwen_ids(words),
+    )
+    video_size = {"shortest_edge": 64 * 64, "longest_edge": 12 * 72 * 72}
+    save(
+        directory,
+        Qwen3VLForConditionalGeneration(config),
+        Qwen3VLProcessor(
+            Qwen2VLImageProcessor(patch_size=16),
+            words,
+            Qwen3VLVideoProcessor(size=video_size),
+            chat_template=words.chat_template,
+        ),
+    )
+
+
+def qwen_ids(words: PreTrainedTokenizerFast) -> dict[str, int]:
+    names = {"image_token_id": "image_pad", "video_token_id": "video_pad"}
+    names |= {"vision_start_token_id": "vision_start", "vision_end_token_id": "vision_end"}
+    return {key: words.convert_tokens_to_ids(f"<|{name}|>") for key, name in names.items()}
+
+
+FAMILIES: dict[str, Callable[[Path], None]] = {
+    "llava_onevision": llava_onevision,
+    "qwen2_5_vl": qwen2_5_vl,
+    "qwen3_vl": qwen3_vl,
+}
 
 
 def save(directory: Path, model: Any, processor: Any) -> None:

@@ -86,6 +86,8 @@ def budget(tokens: VideoTokens, ratio: int) -> int:
 class TrainingFreeCompression(Compression):
     """One video under compression: what later chunks see of earlier ones, as KVs and in a cache."""
 
+    settings: TrainingFree
+
     def __init__(self, settings: TrainingFree, model: MLLM, prompt: KV):
         self.settings, self.model, self.prompt = settings, model, prompt
         self.memory: list[KV] = []

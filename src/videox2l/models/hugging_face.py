@@ -65,7 +65,8 @@ def cached_attention(
         step.keys.append(key)
     if step.queries is not None:
         step.queries.append(query)
-    keys, values = step.cache.write(module.layer_idx, step.cache.rotate(key, step.positions), value[0])
+    layer: int = module.layer_idx  # type: ignore[assignment]
+    keys, values = step.cache.write(layer, step.cache.rotate(key, step.positions), value[0])
     attended = attend(step.cache.rotate(query, step.positions), keys, values, step.mask, scaling)
     return attended.unflatten(1, (query.shape[0], -1))[None], None
 
