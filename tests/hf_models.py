@@ -10,6 +10,11 @@ import torch
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
 from transformers import (
+    GotOcr2ImageProcessor,
+    InternVLConfig,
+    InternVLForConditionalGeneration,
+    InternVLProcessor,
+    InternVLVideoProcessor,
     LlavaOnevisionConfig,
     LlavaOnevisionForConditionalGeneration,
     LlavaOnevisionImageProcessor,
@@ -25,6 +30,11 @@ from transformers import (
     Qwen3VLForConditionalGeneration,
     Qwen3VLProcessor,
     Qwen3VLVideoProcessor,
+    SmolVLMConfig,
+    SmolVLMForConditionalGeneration,
+    SmolVLMImageProcessor,
+    SmolVLMProcessor,
+    SmolVLMVideoProcessor,
 )
 
 WORDS = r"""[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"""
@@ -125,7 +135,9 @@ def qwen2_5_vl(directory: Path) -> None:
             tokens_per_second=2,
         ),
         text_config=dict(
-            vocab_size=len(words), rope_parameters=dict(rope_type="default", rope_theta=1e4, mrope_section=[2, 1, 1]), **TEXT
+            vocab_size=len(words),
+            rope_parameters=dict(rope_type="default", rope_theta=1e4, mrope_section=[2, 1, 1]),
+            **TEXT,
         ),
         **qwen_ids(words),
     )
@@ -175,6 +187,74 @@ def qwen3_vl(directory: Path) -> None:
     )
 
 
+def internvl(directory: Path) -> None:
+    special = ["<img>", "</img>", "<IMG_CONTEXT>", "<video>"]
+    words = tokenizer(
+        CHATML.replace("VIDEO", "<video>\n"),
+        special,
+        start_image_token="<img>",
+        end_image_token="</img>",
+        context_image_token="<IMG_CONTEXT>",
+        video_token="<video>",
+    )
+    config = InternVLConfig(
+        vision_config=dict(
+            hidden_size=32,
+            intermediate_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            image_size=[56, 56],
+            patch_size=[14, 14],
+        ),
+        text_config=dict(model_type="qwen2", vocab_size=len(words), **TEXT),
+        image_token_id=words.convert_tokens_to_ids("<IMG_CONTEXT>"),
+        image_seq_length=4,
+        tie_word_embeddings=False,
+    )
+    size = {"height": 56, "width": 56}
+    save(
+        directory,
+        InternVLForConditionalGeneration(config),
+        InternVLProcessor(
+            GotOcr2ImageProcessor(size=size),
+            words,
+            InternVLVideoProcessor(size=size),
+            image_seq_length=4,
+            chat_template=words.chat_template,
+        ),
+    )
+
+
+def smolvlm(directory: Path) -> None:
+    special = ["<image>", "<video>", "<fake_token_around_image>", "<global-img>", "<end_of_utterance>"]
+    words = tokenizer(CHATML.replace("VIDEO", "<video>"), special)
+    config = SmolVLMConfig(
+        vision_config=dict(
+            hidden_size=32,
+            intermediate_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            image_size=56,
+            patch_size=14,
+        ),
+        text_config=dict(model_type="llama", vocab_size=len(words), **TEXT),
+        image_token_id=words.convert_tokens_to_ids("<image>"),
+        scale_factor=2,
+    )
+    size, largest = {"longest_edge": 112}, {"longest_edge": 56}
+    save(
+        directory,
+        SmolVLMForConditionalGeneration(config),
+        SmolVLMProcessor(
+            SmolVLMImageProcessor(size=size, max_image_size=largest),
+            words,
+            SmolVLMVideoProcessor(size=size, max_image_size=largest),
+            image_seq_len=4,
+            chat_template=words.chat_template,
+        ),
+    )
+
+
 def qwen_ids(words: PreTrainedTokenizerFast) -> dict[str, int]:
     names = {"image_token_id": "image_pad", "video_token_id": "video_pad"}
     names |= {"vision_start_token_id": "vision_start", "vision_end_token_id": "vision_end"}
@@ -182,9 +262,11 @@ def qwen_ids(words: PreTrainedTokenizerFast) -> dict[str, int]:
 
 
 FAMILIES: dict[str, Callable[[Path], None]] = {
+    "internvl": internvl,
     "llava_onevision": llava_onevision,
     "qwen2_5_vl": qwen2_5_vl,
     "qwen3_vl": qwen3_vl,
+    "smolvlm": smolvlm,
 }
 
 

@@ -326,7 +326,7 @@ def test_another_vision_layer_can_be_selected(
     frames = Frames(inputs["pixels/frames_uint8"][:2].permute(0, 3, 1, 2), torch.arange(2, dtype=torch.float64))
     golden = outputs["pixels/image_features_select_layer_minus1_first2"]
     with torch.no_grad():
-        close(model.visual_tokens(frames, ChunkPlace(VIDEO, 0, 0.0, 0, True)).embeddings, golden, 3e-5)
+        close(model.visual_tokens(frames, ChunkPlace(VIDEO, 0, 0, True)).embeddings, golden, 3e-5)
 
 
 def test_all_summaries_share_one_key_and_value_in_layer_0(cases: dict[str, Case]) -> None:

@@ -69,6 +69,17 @@ class Reference:
         self.inputs = processor(
             text=[text], videos=[pixels], video_metadata=[metadata], do_sample_frames=False, return_tensors="pt"
         )
+        if self.model.config.model_type == "qwen3_vl":
+            self.leave_out_the_outer_marks()
+
+    def leave_out_the_outer_marks(self) -> None:
+        """The processor Qwen3-VL was published with has the frames' vision marks alone; 5.23 leaves a pair around."""
+        ids = self.inputs["input_ids"][0].tolist()
+        opening, closing = self.model.config.vision_start_token_id, self.model.config.vision_end_token_id
+        outer = {ids.index(opening), len(ids) - 1 - ids[::-1].index(closing)}
+        kept = [place for place in range(len(ids)) if place not in outer]
+        for name in ("input_ids", "attention_mask", "mm_token_type_ids"):
+            self.inputs[name] = self.inputs[name][:, kept]
 
     @torch.no_grad()
     def logits(self) -> torch.Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -15,7 +15,7 @@ import torch
 
 from videox2l.answer import Answer, ChunkReport
 from videox2l.cache import KVCache
-from videox2l.compression import Compressor, default_compressor
+from videox2l.compression import Compressor, default_compressor, make_compressor
 from videox2l.errors import QuestionError, SettingsError
 from videox2l.generation import Generation, generate, stream_text
 from videox2l.index import VideoIndex
@@ -81,13 +81,16 @@ class VideoX2L:
         dtype: str = "auto",
         encoder: str | Path | DualEncoder | None = None,
         oracle: str | Oracle | None = None,
+        compressor: str | Compressor | None = None,
+        compression: Mapping[str, Any] | None = None,
         store: str | Path | Store = "ram",
         **settings: Any,
     ) -> Self:
         """Load a model by hub id, directory, or "nano" for the bundled one.
 
         encoder: a CLIP or SigLIP hub id or directory; by default the one the checkpoint brings, if it does.
-        oracle: by default "contrastive" where there is an encoder, else "attention". store: "ram", "disk" (the cache
+        oracle: by default "contrastive" where there is an encoder, else "attention". compressor: by name, or one of
+        your own; compression: the settings of one by name, or of the default one. store: "ram", "disk" (the cache
         directory), or a directory. settings: further fields of this class.
         Raises: ModelError, SettingsError.
         """
@@ -96,7 +99,11 @@ class VideoX2L:
             encoder = HubDualEncoder(encoder, mllm.device, mllm.dtype)
         encoder = encoder or mllm.dual_encoder()
         oracle = oracle or ("contrastive" if encoder else "attention")
-        return cls(mllm, encoder=encoder, oracle=oracle, store=open_store(store), **settings)
+        if compressor is None:
+            compressor = default_compressor(mllm, **(compression or {}))
+        elif isinstance(compressor, str):
+            compressor = make_compressor(compressor, **(compression or {}))
+        return cls(mllm, compressor, encoder=encoder, oracle=oracle, store=open_store(store), **settings)
 
     def index(
         self,

@@ -68,7 +68,7 @@ def build_index(
     What an interrupted run left on the shelf is taken over.
     """
     started = time.perf_counter()
-    outline = VideoOutline(video.planned_frames, video.duration_s)
+    outline = VideoOutline(video.planned_frames, video.duration_s, video.start_s)
     compression = compressor.start(model, model.prompt_kv(outline))
     entries, skip, next_position = restore(shelf, compression)
     done = entries[-1].chunk.end_frame if entries else 0
@@ -77,8 +77,7 @@ def build_index(
     sizes = chunk_frames if isinstance(chunk_frames, int) else chunk_frames[len(entries) :] or chunk_frames[-1:]
     for frames, frames_read, next_start_s in with_next(video, video.chunks(sizes, skip=skip)):
         index = len(entries)
-        start_s = entries[0].chunk.start_s if entries else float(frames.timestamps_s[0])
-        tokens = model.visual_tokens(frames, ChunkPlace(outline, done, start_s, next_position, next_start_s is None))
+        tokens = model.visual_tokens(frames, ChunkPlace(outline, done, next_position, next_start_s is None))
         if index == 0:
             check_levels(compressor.levels, len(tokens.visual) / len(frames), chunk_frames)
         is_edge = index == 0 or next_start_s is None

@@ -45,23 +45,26 @@ class Chunk:
 
 @dataclass(frozen=True)
 class VideoOutline:
-    """What is known of a video before its first frame: sampled frames to come, and its length in seconds."""
+    """What is known of a video before its first frame.
+
+    frames: sampled frames to come. duration_s: its length in seconds. start_s: time of its first sampled frame.
+    """
 
     frames: int
     duration_s: float
+    start_s: float = 0.0
 
 
 @dataclass(frozen=True)
 class ChunkPlace:
     """Where a chunk stands in its video, for what a model writes around its frames.
 
-    first_frame: sampled frames before the chunk. start_s: time of the video's first sampled frame. next_position: the
-    position that follows all that stands before the chunk. is_last: whether the video ends with it.
+    first_frame: sampled frames before the chunk. next_position: the position that follows all that stands before it.
+    is_last: whether the video ends with it.
     """
 
     video: VideoOutline
     first_frame: int
-    start_s: float
     next_position: int
     is_last: bool
 

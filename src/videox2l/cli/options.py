@@ -62,6 +62,23 @@ class EngineOptions:
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...", rich_help_panel=MODEL)] = "auto"
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.", rich_help_panel=MODEL)] = "auto"
     levels: Annotated[str, typer.Option(help="Compression ratios, finest first.", rich_help_panel=SPEED)] = "2,32"
+    compressor: Annotated[
+        str | None,
+        typer.Option(
+            help="summary_tokens, pool, uniform, random, keydiff, value_norm, temporal_redundancy, combination, "
+            "attention or merge.",
+            show_default="the model's own summary tokens, else pool",
+            rich_help_panel=SPEED,
+        ),
+    ] = None
+    context: Annotated[
+        str | None,
+        typer.Option(
+            help="What a chunk sees of earlier ones where no summary tokens are: compressed, window:N, full or none.",
+            show_default="compressed",
+            rich_help_panel=SPEED,
+        ),
+    ] = None
     passes: Annotated[str, typer.Option(help="single_pass, or two_pass as published.", rich_help_panel=SPEED)] = (
         "single_pass"
     )
@@ -99,18 +116,22 @@ class EngineOptions:
 
     def engine(self) -> VideoX2L:
         """Load the model with these settings; says on stderr when it is the bundled one by default."""
-        from videox2l.compression.summary_tokens import SummaryTokens
         from videox2l.engine import VideoX2L
 
         if self.model is None:
             typer.echo(
                 "Using nano, the bundled demonstration model: it knows needle videos only (`videox2l demo`). For real "
-                "footage pass --model with a Video-XL checkpoint.",
+                "footage pass --model with a hub id or directory.",
                 err=True,
             )
         edge_ratio: Any = {"finest": "finest", "none": None}.get(self.edge_ratio, "number")
         if edge_ratio == "number":
             edge_ratio = numbers(self.edge_ratio, "edge-ratio")[0]
+        compression = {"levels": numbers(self.levels, "levels"), "edge_ratio": edge_ratio}
+        if self.passes != "single_pass":
+            compression["passes"] = self.passes
+        if self.context is not None:
+            compression["context"] = self.context
         chunk_frames = numbers(self.chunk_frames, "chunk-frames")
         return VideoX2L.from_pretrained(
             self.model or "nano",
@@ -119,11 +140,8 @@ class EngineOptions:
             encoder=self.encoder,
             oracle=self.oracle,
             store=self.store,
-            compressor=SummaryTokens(
-                numbers(self.levels, "levels"),
-                self.passes,  # type: ignore[arg-type]
-                edge_ratio,
-            ),
+            compressor=self.compressor,
+            compression=compression,
             chunk_frames=chunk_frames[0] if len(chunk_frames) == 1 else chunk_frames,
             k=self.k,
             moments=self.moments,

@@ -72,10 +72,10 @@ def print_index(index: VideoIndex, passes: str, verbose: bool, as_json: bool) ->
         for level in index.levels:
             tokens = index.tokens((level,) * len(index.entries))
             typer.echo(f"  {level}x everywhere: {tokens} of {index.full_tokens} tokens")
-        single, two = index.decoder_tokens["single_pass"], index.decoder_tokens["two_pass"]
-        typer.echo(
-            f"  tokens through the decoder ({passes}): single_pass {single}, two_pass {two}, ratio {single / two:.3f}"
-        )
+        ways = ", ".join(f"{way} {tokens}" for way, tokens in index.decoder_tokens.items())
+        if len(index.decoder_tokens) == 2:
+            ways += f", ratio {index.decoder_tokens['single_pass'] / index.decoder_tokens['two_pass']:.3f}"
+        typer.echo(f"  tokens through the decoder ({passes}): {ways}")
 
 
 def print_answer(answer: Answer, verbose: bool, as_json: bool, with_text: bool = True) -> None:

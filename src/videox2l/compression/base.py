@@ -40,6 +40,11 @@ class Compressor(ABC):
         return self.levels[0] if self.edge_ratio == "finest" else self.edge_ratio
 
     @property
+    def way(self) -> str:
+        """How the levels are made: in a "single_pass" over the video, or in "two_pass"."""
+        return "single_pass"
+
+    @property
     def keeps_positions(self) -> bool:
         """Whether every level's KVs are computed at the same positions, so that these can be kept when asking."""
         return True

@@ -50,6 +50,11 @@ class SummaryTokens(Compressor):
         return (self.levels,) if self.passes == "single_pass" else tuple((level,) for level in self.levels)
 
     @property
+    def way(self) -> str:
+        """One pass, or one for each level."""
+        return self.passes
+
+    @property
     def keeps_positions(self) -> bool:
         """Each of several passes has positions of its own."""
         return len(self.level_passes) == 1

@@ -11,13 +11,15 @@ from videox2l.errors import ModelError, SettingsError
 from videox2l.models.base import MLLM
 from videox2l.models.checkpoint import checkpoint_directory
 from videox2l.models.hugging_face import HuggingFaceMLLM
+from videox2l.models.internvl import InternVL
 from videox2l.models.llava_onevision import LlavaOnevision
 from videox2l.models.qwen2_5_vl import Qwen2_5VL
 from videox2l.models.qwen3_vl import Qwen3VL
+from videox2l.models.smolvlm import SmolVLM
 from videox2l.models.video_xl.adapter import VideoXL
 
 ADAPTERS: dict[str, type[VideoXL] | type[HuggingFaceMLLM]] = {
-    adapter.model_type: adapter for adapter in (LlavaOnevision, Qwen2_5VL, Qwen3VL, VideoXL)
+    adapter.model_type: adapter for adapter in (InternVL, LlavaOnevision, Qwen2_5VL, Qwen3VL, SmolVLM, VideoXL)
 }
 
 NANO = Path(__file__).parent.parent / "nano"

@@ -7,7 +7,6 @@ is ours: it gets un-rotated queries and keys, rotates them to the positions aske
 from __future__ import annotations
 
 import json
-from abc import abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -81,7 +80,7 @@ class NoRotation(nn.Module):
         super().__init__()
         self.head_dim = head_dim
 
-    def forward(self, states: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, states: Tensor, position_ids: Tensor) -> tuple[Tensor, Tensor]:
         """Cosines and sines, (1, n, d_h) each."""
         shape = (1, states.shape[1], self.head_dim)
         return states.new_ones(shape), states.new_zeros(shape)
@@ -90,10 +89,12 @@ class NoRotation(nn.Module):
 class HuggingFaceMLLM(MLLM):
     """A multimodal LLM of transformers. A family's adapter says how its frames become tokens.
 
-    video_mark: the text that stands for the video in the family's chat template.
+    video_mark: the text that stands for the video in the family's chat template. chat_template: instead of the
+    checkpoint's.
     """
 
     video_mark: ClassVar[str]
+    chat_template: ClassVar[str | None] = None
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, video_processor: Any):
         super().__init__()
@@ -141,8 +142,8 @@ class HuggingFaceMLLM(MLLM):
             raise ModelError(
                 f"{directory} has no tokenizer and video processor that load ({first_line(error)}): download all of it"
             ) from error
-        if not tokenizer.chat_template:
-            tokenizer.chat_template = processor_chat_template(directory)
+        template = cls.chat_template or tokenizer.chat_template or processor_chat_template(directory)
+        tokenizer.chat_template = template
         if not tokenizer.chat_template:
             raise ModelError(f"{directory} has no chat template: pass an instruction-tuned checkpoint, or add one")
         adapter = cls(model.to(device), tokenizer, video_processor)
@@ -225,10 +226,6 @@ class HuggingFaceMLLM(MLLM):
     def logits(self, states: Tensor) -> Tensor:
         """fp32 logits (n, vocabulary)."""
         return self.model.get_output_embeddings()(states).float()
-
-    @abstractmethod
-    def prepare(self, pixels: Tensor, frames: int) -> Any:
-        """uint8 frames (T, 3, H, W) of a video of so many frames, as the vision encoder takes them."""
 
 
 def refuse_decoder(config: PreTrainedConfig) -> None:

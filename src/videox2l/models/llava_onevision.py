@@ -17,7 +17,7 @@ class LlavaOnevision(HuggingFaceMLLM):
 
     def visual_tokens(self, frames: Frames, place: ChunkPlace) -> VideoTokens:
         """The frames' pooled features; behind the last frame, as text, the learned newline."""
-        pixels = self.prepare(frames.pixels, len(frames))
+        pixels = self.prepare(frames.pixels)
         features = self.model.get_video_features(pixels, return_dict=True).pooler_output[0]  # (F * n + 1, hidden)
         visual = features.shape[0] - 1
         if not place.is_last:
@@ -27,7 +27,7 @@ class LlavaOnevision(HuggingFaceMLLM):
         positions = torch.arange(place.next_position, place.next_position + len(features), device=features.device)
         return VideoTokens(features.to(self.dtype), positions, is_text, frame.clamp(max=len(frames) - 1))
 
-    def prepare(self, pixels: Tensor, frames: int) -> Tensor:
+    def prepare(self, pixels: Tensor) -> Tensor:
         """(1, T, 3, S, S) normalised pixels."""
         inputs = self.video_processor(videos=[pixels], do_sample_frames=False, return_tensors="pt")
         return inputs["pixel_values_videos"].to(self.device, self.dtype)

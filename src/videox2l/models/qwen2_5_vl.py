@@ -10,7 +10,7 @@ from videox2l.models.qwen_vl import QwenVL, grid_positions
 from videox2l.types import ChunkPlace, Frames, VideoTokens
 
 
-class Qwen2_5VL(QwenVL):  # noqa: N801
+class Qwen2_5VL(QwenVL):
     """transformers' Qwen2_5_VLForConditionalGeneration.
 
     Positions are computed here: a position of time is the frame's second times `tokens_per_second`, and text goes on
@@ -26,7 +26,7 @@ class Qwen2_5VL(QwenVL):  # noqa: N801
         features = self.model.get_video_features(**inputs, return_dict=True).pooler_output[0]  # (n, hidden)
         groups, rows, columns = self.merged_grid(inputs["video_grid_thw"])
         start = len(self.prompt_ids(place.video))
-        seconds = (self.grid_times(frames.timestamps_s)[:, 0] - place.start_s).to(features.device)
+        seconds = (self.grid_times(frames.timestamps_s)[:, 0] - place.video.start_s).to(features.device)
         time = start + (seconds * self.config.vision_config.tokens_per_second + 1e-4).floor().long()
         return VideoTokens(
             features.to(self.dtype),

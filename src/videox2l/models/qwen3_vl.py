@@ -13,9 +13,14 @@ from videox2l.types import ChunkPlace, Frames, VideoTokens
 
 
 class Qwen3VL(QwenVL):
-    """transformers' Qwen3VLForConditionalGeneration."""
+    """transformers' Qwen3VLForConditionalGeneration.
+
+    The template's own vision marks give way to those of the frames, as in the processor the model was published with;
+    that of transformers 5.23 leaves a second pair around the whole video.
+    """
 
     model_type = "qwen3_vl"
+    video_mark = "<|vision_start|><|video_pad|><|vision_end|>"
 
     def visual_tokens(self, frames: Frames, place: ChunkPlace) -> VideoTokens:
         """For each pair of frames its mean time as text, then its features between the vision marks."""

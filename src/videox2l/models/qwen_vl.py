@@ -28,10 +28,12 @@ class QwenVL(HuggingFaceMLLM):
 
     def prepare(self, pixels: Tensor, frames: int) -> dict[str, Tensor]:
         """Patches (T/2 * h * w, patch size) and their grid (1, 3), resized as frames of the whole video."""
+        source_height, source_width = pixels.shape[2:]
         try:
-            height, width = self.frame_size(*pixels.shape[2:], frames)
+            height, width = self.frame_size(source_height, source_width, frames)
         except ValueError as error:
-            raise VideoError(f"{self.name} can't take frames of {pixels.shape[3]}x{pixels.shape[2]} ({error})") from error
+            size = f"{source_width}x{source_height}"
+            raise VideoError(f"{self.name} can't take frames of {size} ({error}): crop or pad the video") from error
         processor = self.video_processor
         resized = BaseVideoProcessor.resize(
             processor, pixels[None], SizeDict(height=height, width=width), processor.resample

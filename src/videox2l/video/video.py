@@ -63,6 +63,11 @@ class Video(ABC):
         """Yield (frame index, uint8 pixels (H, W, 3)) for the ascending picks that decode."""
 
     @property
+    def start_s(self) -> float:
+        """Time of the first sampled frame, in seconds."""
+        return float(self._times_s[self._picks[0]]) if len(self._picks) else 0.0
+
+    @property
     def end_s(self) -> float:
         """Where the sampled range ends, in seconds."""
         return self._end_s

@@ -1,0 +1,34 @@
+"""InternVL3 (arXiv 2504.10479): every frame is one tile between image marks, behind its number in text."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from videox2l.models.hugging_face import HuggingFaceMLLM
+from videox2l.models.interleaved import interleave
+from videox2l.types import ChunkPlace, Frames, VideoTokens
+
+
+class InternVL(HuggingFaceMLLM):
+    """transformers' InternVLForConditionalGeneration."""
+
+    model_type = "internvl"
+    video_mark = "<video>"
+
+    def visual_tokens(self, frames: Frames, place: ChunkPlace) -> VideoTokens:
+        """`Frame1: <img>`, the frame, `</img>`, frame after frame."""
+        features = self.model.get_image_features(self.prepare(frames.pixels), return_dict=True).pooler_output
+        numbers = range(place.first_frame + 1, place.first_frame + 1 + len(frames))
+        openings = [("" if number == 1 else "\n") + f"Frame{number}: <img>" for number in numbers]
+        closing = self.embed(self.ids("</img>"))
+        return interleave(
+            features.to(self.dtype),
+            [self.embed(self.ids(opening)) for opening in openings],
+            [closing] * len(frames),
+            place.next_position,
+        )
+
+    def prepare(self, pixels: Tensor) -> Tensor:
+        """(T, 3, S, S) normalised pixels."""
+        inputs = self.video_processor(videos=[pixels], do_sample_frames=False, return_tensors="pt")
+        return inputs["pixel_values_videos"][0].to(self.device, self.dtype)
