@@ -98,11 +98,11 @@ def test_interrupted_indexing_keeps_finished_chunks_and_goes_on_from_them(
 
     real, chunks = VideoXL.visual_tokens, []
 
-    def interrupt_third(self: VideoXL, frames):
+    def interrupt_third(self: VideoXL, frames, place):
         chunks.append(frames)
         if len(chunks) == 3:
             raise KeyboardInterrupt
-        return real(self, frames)
+        return real(self, frames, place)
 
     monkeypatch.setattr(VideoXL, "visual_tokens", interrupt_third)
     code, _, err = run("index", clip, "--chunk-frames", 2)

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from chunks import VIDEO
 from safetensors.torch import load_file
 from transformers import Qwen2Config, Qwen2ForCausalLM
 from videos import write_video
@@ -25,6 +26,7 @@ from videox2l.oracles.manual import Manual
 from videox2l.oracles.random import Random
 from videox2l.reload import chunk_spans, load_cache
 from videox2l.store import DiskStore
+from videox2l.types import ChunkPlace
 from videox2l.video import open_video
 
 SHORT = Generation(max_new_tokens=8)
@@ -54,8 +56,9 @@ def test_without_compression_it_is_the_models_own_single_forward(
     index = identity.index(clip)
     model, ids = identity.model, identity.model.question_ids(question)
     with torch.no_grad():
-        video = torch.cat([model.visual_tokens(frames) for frames in open_video(clip).chunks(3)])
-        inputs = torch.cat([model.embed(model.prompt_ids()), video, model.embed(ids)])
+        place = ChunkPlace(VIDEO, 0, 0, True)
+        video = torch.cat([model.visual_tokens(frames, place).embeddings for frames in open_video(clip).chunks(3)])
+        inputs = torch.cat([model.embed(model.prompt_ids(VIDEO)), video, model.embed(ids)])
         expected = plain_qwen2(checkpoint)(inputs_embeds=inputs[None]).logits[0]
         cache = load_cache(model, index, (1,) * len(index.entries), positions)
         logits = model.logits(model.run(model.embed(ids), cache))

@@ -1,0 +1,285 @@
+"""Compressors without training: what they keep, what it equals, and that every level comes from one pass."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import hf_models
+import pytest
+import torch
+from chunks import VIDEO
+from test_hugging_face import QUESTION, answer_ids, index, last_logits
+
+from videox2l import SummaryTokens, VideoX2L
+from videox2l.compression import COMPRESSORS, make_compressor
+from videox2l.compression.attention import Attention
+from videox2l.compression.combination import Combination
+from videox2l.compression.keydiff import KeyDiff
+from videox2l.compression.merge import Merge
+from videox2l.compression.pool import Pool
+from videox2l.compression.temporal_redundancy import TemporalRedundancy
+from videox2l.compression.training_free import Prefilled, budget
+from videox2l.compression.uniform import Uniform
+from videox2l.compression.value_norm import ValueNorm
+from videox2l.errors import SettingsError
+from videox2l.models import load_model
+from videox2l.models.base import MLLM
+from videox2l.reload import load_cache
+from videox2l.types import KV, ChunkPlace, Frames, VideoTokens
+
+NAMES = sorted(set(COMPRESSORS) - {"summary_tokens"})
+
+
+@pytest.fixture(scope="module", params=["llava_onevision", "qwen2_5_vl", "qwen3_vl"])
+def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> MLLM:
+    return load_model(hf_models.build(request.param, tmp_path_factory.mktemp(request.param)), device="cpu")
+
+
+@pytest.fixture(scope="module")
+def pixels() -> torch.Tensor:
+    noise = torch.rand(12, 3, 9, 11, generator=torch.Generator().manual_seed(1))
+    return (torch.nn.functional.interpolate(noise, (72, 88), mode="bilinear") * 255).to(torch.uint8)
+
+
+@torch.no_grad()
+def chunks_of(model: MLLM, pixels: torch.Tensor, frames: int = 4) -> list[VideoTokens]:
+    place, tokens = len(model.prompt_ids(VIDEO)), []
+    for first in range(0, len(pixels), frames):
+        part = Frames(pixels[first : first + frames], torch.arange(first, first + frames, dtype=torch.float64))
+        is_last = first + frames >= len(pixels)
+        tokens.append(model.visual_tokens(part, ChunkPlace(VIDEO, first, place, is_last)))
+        place = int(tokens[-1].positions.max()) + 1
+    return tokens
+
+
+@torch.no_grad()
+def compress(model: MLLM, compressor, chunks: list[VideoTokens]) -> list[dict[int, KV]]:
+    compression = compressor.start(model, model.prompt_kv(VIDEO))
+    return [compression.compress(chunk, number in (0, len(chunks) - 1)) for number, chunk in enumerate(chunks)]
+
+
+def same(first: KV, second: KV) -> bool:
+    return torch.equal(first.keys, second.keys) and torch.equal(first.values, second.values)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_compressor_answers_and_keeps_all_text(model, pixels, name):
+    compressor = make_compressor(name, levels=(2, 8), edge_ratio=None)
+    engine, made = index(model, pixels, compressor=compressor, chunk_frames=4)
+    answer = engine.ask(made, QUESTION)
+    assert answer.cache_tokens < answer.full_cache_tokens
+    for tokens, entry in zip(chunks_of(model, pixels), made.entries, strict=True):
+        visual = int((~tokens.is_text).sum())
+        assert entry.raw_tokens == len(tokens)
+        for level in (2, 8):
+            kv = made.kv(entry.chunk.index, level)
+            text = int(tokens.is_text.sum())
+            assert text < len(kv) <= text + visual
+            if name != "pool":  # whose windows are whole numbers of tokens within each frame
+                assert len(kv) == text + budget(tokens, level)
+            kept = {tuple(place) for place in kv.positions.reshape(-1, len(kv)).T.tolist()}
+            written = tokens.positions[..., tokens.is_text].reshape(-1, text).T.tolist()
+            assert {tuple(place) for place in written} <= kept
+            times = kv.positions.reshape(-1, len(kv))[0]
+            assert bool((times.diff() >= 0).all())  # temporal order
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_levels_of_one_pass_are_those_of_their_own_passes(model, pixels, name):
+    """With a context that does not depend on the levels, each level is what it is alone."""
+    chunks = chunks_of(model, pixels)
+    both = compress(model, make_compressor(name, levels=(2, 8), context="full", edge_ratio=None), chunks)
+    alone = compress(model, make_compressor(name, levels=(8,), context="full", edge_ratio=None), chunks)
+    assert all(same(kvs[8], other[8]) for kvs, other in zip(both, alone, strict=True))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("context", ["compressed", "window:1", "full", "none"])
+def test_a_later_frame_changes_no_earlier_chunk(model, pixels, name, context):
+    compressor = make_compressor(name, levels=(2, 8), context=context)
+    touched = pixels.clone()
+    touched[9, 0, 5, 5] ^= 255
+    before, after = (compress(model, compressor, chunks_of(model, part)) for part in (pixels, touched))
+    for number in range(2):
+        assert all(same(before[number][level], after[number][level]) for level in (2, 8))
+    assert not same(before[2][2], after[2][2])
+
+
+@torch.no_grad()
+def test_evicting_kvs_equals_masking_them(model, pixels):
+    """The question behind the kept KVs, and behind all of them with the others masked."""
+    settings = dict(context="full", edge_ratio=None)
+    _, whole = index(model, pixels, compressor=Pool(levels=(1,), **settings), chunk_frames=4, positions="original")
+    _, made = index(model, pixels, compressor=KeyDiff(levels=(4,), **settings), chunk_frames=4, positions="original")
+    levels = (4,) * len(made.entries)
+
+    cache = load_cache(model, whole, (1,) * len(whole.entries), "original")
+    kept = [torch.ones(len(whole.prompt), dtype=torch.bool)]
+    for chunk in range(len(whole.entries)):
+        every, some = whole.kv(chunk, 1), made.kv(chunk, 4)
+        seen = (every.keys[0, 0][:, None] == some.keys[0, 0][None]).all(dim=-1).any(dim=1)
+        assert int(seen.sum()) == len(some)
+        kept.append(seen)
+    ids = model.question_ids(QUESTION)
+    mask = torch.cat([torch.cat(kept).expand(len(ids), -1), torch.ones(len(ids), len(ids)).tril().bool()], dim=1)
+    masked = model.logits(model.run(model.embed(ids), cache, mask=mask)[-1:])[0]
+    torch.testing.assert_close(last_logits(model, made, levels, "original"), masked, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("compressor", [Pool(), Merge(), KeyDiff(), Uniform()], ids=lambda c: type(c).__name__)
+def test_ratio_1_is_the_identity(model, pixels, compressor):
+    chunk = prefilled(model, chunks_of(model, pixels)[0])
+    reduced = compressor.reduce(chunk, 1)
+    assert same(reduced, chunk.kv)
+    assert torch.equal(reduced.positions, chunk.kv.positions)
+
+
+@torch.no_grad()
+def prefilled(model: MLLM, tokens: VideoTokens) -> Prefilled:
+    queries: list[torch.Tensor] = []
+    kv = model.prefill(tokens, model.new_cache(len(tokens)), tokens.positions, queries)
+    return Prefilled(model, tokens, kv, tokens.positions, queries)
+
+
+def test_pooling_averages_unrotated_keys_of_neighbours(model, pixels):
+    chunk = prefilled(model, chunks_of(model, pixels)[0])
+    visual = (~chunk.tokens.is_text).nonzero()[:, 0]
+    reduced = Pool().reduce(chunk, 2)
+    first = chunk.kv.keys[:, :, visual[:2]].mean(dim=2)
+    place = int((visual[0] == torch.arange(len(chunk.tokens))).nonzero())
+    torch.testing.assert_close(reduced.keys[:, :, place], first)
+    pooled_twice = Pool().reduce(chunk, 4)  # a mean of means of equal windows is the mean
+    if len(visual) // 4 * 4 == len(visual):
+        quarter = chunk.kv.keys[:, :, visual[:4]].mean(dim=2)
+        torch.testing.assert_close(pooled_twice.keys[:, :, place], quarter)
+
+
+def test_a_pooling_window_longer_than_a_frame_takes_whole_frames():
+    tokens = VideoTokens.of_frames(torch.zeros(4, 6, 8), 0)
+    kv = KV(torch.arange(24.0).view(1, 1, 24, 1), torch.zeros(1, 1, 24, 1), tokens.positions)
+    reduced = Pool().reduce(Prefilled(None, tokens, kv, tokens.positions, []), 12)
+    assert reduced.keys.flatten().tolist() == [5.5, 17.5]
+    assert reduced.positions.tolist() == [5, 17]
+
+
+def test_merging_joins_equal_keys_first():
+    keys = torch.eye(4).repeat_interleave(2, dim=0).view(1, 1, 8, 4)
+    tokens = VideoTokens.of_frames(torch.zeros(1, 8, 8), 0)
+    values = torch.arange(8.0).view(1, 1, 8, 1)
+    reduced = Merge().reduce(Prefilled(None, tokens, KV(keys, values, tokens.positions), tokens.positions, []), 2)
+    assert torch.equal(reduced.keys[0, 0], torch.eye(4))
+    assert reduced.values.flatten().tolist() == [0.5, 2.5, 4.5, 6.5]
+
+
+def test_scores_prefer_what_their_papers_say():
+    torch.manual_seed(0)
+    tokens = VideoTokens.of_frames(torch.zeros(4, 5, 8), 0)
+    places = torch.randn(5, 8)
+    keys = places.repeat(4, 1)
+    keys[7] = -keys[7] * 3  # frame 1, place 2 shows something else
+    values = torch.ones(20, 8)
+    values[11] *= 9
+    chunk = Prefilled(None, tokens, KV(keys[None, None], values[None, None], tokens.positions), tokens.positions, [])
+    assert int(TemporalRedundancy().scores(chunk).argmax()) == 7
+    assert int(ValueNorm().scores(chunk).argmax()) == 11
+    ranks = Combination((TemporalRedundancy(), ValueNorm())).scores(chunk)
+    assert {int(place) for place in ranks.topk(2).indices} == {7, 11}
+    keys = places[:1].repeat(20, 1)
+    keys[3] = places[1]
+    chunk = replace(chunk, kv=KV(keys[None, None], values[None, None], tokens.positions))
+    assert int(KeyDiff().scores(chunk).argmax()) == 3
+
+
+def test_attention_scores_are_the_mass_the_last_tokens_give(model, pixels):
+    chunk = prefilled(model, chunks_of(model, pixels)[0])
+    n = len(chunk.tokens)
+    mass = Attention(observers=1, kernel=1).scores(chunk)
+    expected = torch.zeros(n)
+    for layer, query in enumerate(chunk.queries):
+        asked = model.rotate(query, chunk.run_positions)[:, -1:]
+        keys = model.rotate(chunk.kv.keys[layer], chunk.run_positions).repeat_interleave(2, dim=0)
+        expected += (asked @ keys.mT * keys.shape[-1] ** -0.5).softmax(-1).mean(dim=(0, 1)) / len(chunk.queries)
+    torch.testing.assert_close(mass, expected)
+    torch.testing.assert_close(mass.sum(), torch.tensor(1.0))
+
+
+def test_an_interrupted_compression_goes_on_to_the_same_kvs(model, pixels):
+    chunks = chunks_of(model, pixels)
+    for compressor in (Pool(), Merge(context_tokens=30)):
+        whole = compress(model, compressor, chunks)
+        compression = compressor.start(model, model.prompt_kv(VIDEO))
+        for number in range(2):
+            compression.restore(whole[number], len(chunks[number]), number == 0)
+        with torch.no_grad():
+            last = compression.compress(chunks[2], True)
+        assert all(same(last[level], whole[2][level]) for level in compressor.levels)
+    assert not Pool(context="window:2").resumes
+
+
+def test_the_context_is_bounded_and_keeps_the_newest_chunks(model, pixels):
+    chunks = chunks_of(model, pixels, frames=2)
+    compressor = Uniform(levels=(2,), context_tokens=30)
+    compression = compressor.start(model, model.prompt_kv(VIDEO))
+    with torch.no_grad():
+        for number, chunk in enumerate(chunks):
+            compression.compress(chunk, False)
+            if number:
+                held = len(compression.prompt) + sum(map(len, compression.memory[:-1]))
+                assert held <= 30
+    assert len(compression.memory) < len(chunks)
+
+
+def test_a_window_sees_so_many_chunks_and_no_more(model, pixels):
+    """Behind a window of 1, the third chunk is what it would be had the video begun with the second."""
+    chunks = chunks_of(model, pixels)
+    three = compress(model, Uniform(context="window:1", edge_ratio=None), chunks)
+    two = compress(model, Uniform(context="window:1", edge_ratio=None), chunks[1:])
+    assert same(three[2][2], two[1][2])
+    assert not same(three[1][2], two[0][2])
+
+
+@torch.no_grad()
+def test_contiguous_positions_of_all_kvs_keep_rows_and_columns(model, pixels):
+    """Re-numbered, a whole cache keeps every frame's own layout, and nothing overlaps what follows."""
+    chunks = chunks_of(model, pixels)
+    before = model.prompt_kv(VIDEO).positions
+    for chunk in chunks:
+        now = model.contiguous(chunk.positions, before)
+        assert now.shape == chunk.positions.shape
+        for frame in chunk.frame.unique():
+            shown = (chunk.frame == frame) & ~chunk.is_text
+            old, new = (places.reshape(-1, len(chunk))[-2:, shown] for places in (chunk.positions, now))
+            assert torch.equal(old - old[:, :1], new - new[:, :1])  # rows and columns, as far as there are any
+        if now.ndim == 1 or model.model_type == "qwen3_vl":
+            assert int(now.min()) == int(before.max()) + 1
+        else:
+            assert int(now[0].min()) == int(before[0].max()) + 1
+        before = now
+
+
+def test_qwen_times_are_renumbered_without_gaps(tmp_path):
+    model = load_model(hf_models.build("qwen2_5_vl", tmp_path), device="cpu")
+    positions = torch.tensor([[9, 9, 17, 17, 25], [5, 6, 5, 6, 5], [5, 5, 6, 6, 5]])
+    before = torch.tensor([[4, 5], [4, 6], [4, 5]])
+    assert model.contiguous(positions, before).tolist() == [[6, 6, 7, 7, 8], *positions[1:].tolist()]
+
+
+def test_video_xl_is_a_plain_mllm_under_them(video_xl, clip_frames=8):
+    noise = torch.randint(0, 256, (clip_frames, 3, 48, 48), dtype=torch.uint8)
+    plain = Pool(levels=(1,), context="full")
+    _, made = index(video_xl, noise, compressor=plain, chunk_frames=4, positions="original")
+    _, summaries = index(video_xl, noise, compressor=SummaryTokens((1,)), chunk_frames=4, positions="original")
+    levels = (1,) * len(made.entries)
+    assert answer_ids(video_xl, made, levels, "original") == answer_ids(video_xl, summaries, levels, "original")
+    engine, made = index(video_xl, noise, compressor=Merge(), chunk_frames=4)
+    assert isinstance(engine.ask(made, QUESTION).text, str)
+
+
+def test_settings_that_can_not_be_met_are_named(model):
+    with pytest.raises(SettingsError, match="compressor 'magic' is unknown: pass one of attention"):
+        make_compressor("magic")
+    with pytest.raises(SettingsError, match="context 'some' is unknown"):
+        Pool(context="some")
+    with pytest.raises(SettingsError, match="pool does not take these settings"):
+        make_compressor("pool", passes="two_pass")
+    assert VideoX2L(model).compressor == Pool()
