@@ -27,9 +27,11 @@ class Combination(Eviction):
         return any(part.observes for part in self.parts)
 
     def scores(self, chunk: Prefilled) -> Tensor:
-        """Mean rank among the visual tokens, the worst being 0."""
+        """Mean rank among the visual tokens; tokens that score the same share the middle of their ranks."""
         visual = ~chunk.tokens.is_text
         ranks = torch.zeros(len(chunk.tokens), device=chunk.kv.keys.device)
         for part in self.parts:
-            ranks[visual] += part.scores(chunk)[visual].argsort(stable=True).argsort().float()
-        return ranks / len(self.parts)
+            scores = part.scores(chunk)[visual]
+            ascending = scores.sort().values
+            ranks[visual] += torch.searchsorted(ascending, scores) + torch.searchsorted(ascending, scores, right=True)
+        return ranks / (2 * len(self.parts))
