@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from chunks import VIDEO
 from PIL import Image
 from torch.nn import functional as F
 
@@ -23,7 +24,7 @@ from videox2l.compression.summary_tokens import SummaryTokens
 from videox2l.models import load_model
 from videox2l.models.video_xl.conv_tower import ConvTowerConfig
 from videox2l.synthesis.world import CORNERS, render, sample_script
-from videox2l.types import Frames
+from videox2l.types import ChunkPlace, Frames, VideoTokens
 
 CHUNKS = 4
 
@@ -77,13 +78,13 @@ def test_training_form_gives_the_states_of_inference(trained, levels, passes):
         layouts = dict.fromkeys(levels, shared)
     mixed = tuple(levels[c % len(levels)] for c in range(CHUNKS))
     selections = {(level,) * CHUNKS for level in levels} | ({mixed} if passes == "single_pass" else set())
-    prompt = inference.prompt_kv()
+    prompt = inference.prompt_kv(VIDEO)
     for video in range(2):
         compression = SummaryTokens(levels=levels, passes=passes).start(inference, prompt)
         chunks = []
         for c in range(CHUNKS):
             times = table[FIRST_TIME_ID + starts[video] + 10 * c + torch.arange(10)]
-            chunks.append(compression.compress((visual[video, c] + times[:, None]).flatten(0, 1), c in edges))
+            chunks.append(compression.compress(VideoTokens.of_frames(visual[video, c] + times[:, None], 0), c in edges))
         for selection in selections:
             windows = layouts[max(selection)]
             memory = model.watch(table, visual, starts, windows)
@@ -103,7 +104,8 @@ def test_the_exported_eyes_see_what_was_trained(trained):
     script = sample_script(random.Random(0), 20)
     frames = np.stack([render(script, second, 90, 160) for second in range(4)])
     times = torch.arange(4) + 12.0
-    tokens = inference.visual_tokens(Frames(torch.from_numpy(frames).permute(0, 3, 1, 2), times.double()))
+    pictures = Frames(torch.from_numpy(frames).permute(0, 3, 1, 2), times.double())
+    tokens = inference.visual_tokens(pictures, ChunkPlace(VIDEO, 0, 0, True)).embeddings
     small = [np.array(Image.fromarray(frame).resize((64, 64), Image.Resampling.BICUBIC)) for frame in frames]
     expected = eyes(normalise(torch.from_numpy(np.stack(small)))) + model.word_table()[FIRST_TIME_ID + 12 :][:4, None]
     assert torch.allclose(tokens, expected.flatten(0, 1), atol=1e-4)

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import torch
 
+from videox2l.compression import Compressor
 from videox2l.compression.summary_tokens import SummaryTokens
 from videox2l.engine import VideoX2L
 from videox2l.errors import SettingsError
@@ -26,7 +27,7 @@ class Setting:
     """
 
     name: str
-    compressor: SummaryTokens = field(default_factory=SummaryTokens)
+    compressor: Compressor = field(default_factory=SummaryTokens)
     oracle: str | Oracle = "contrastive"
     k: int = 3
     chunk_frames: int | tuple[int, ...] = 10
@@ -64,14 +65,18 @@ def comparison(method: Setting) -> tuple[Setting, ...]:
     """
     levels, name = method.compressor.levels, method.name.split(",")[0]
     if len(levels) == 1:
-        return (method, Setting("full cache", SummaryTokens((1,)), chunk_frames=method.chunk_frames))
+        full = replace(method.compressor, levels=(1,))
+        return (method, Setting("full cache", full, chunk_frames=method.chunk_frames))
 
-    def at(name: str, compressor: SummaryTokens, same_size_as: str | None = None) -> Setting:
+    def at(name: str, compressor: Compressor, same_size_as: str | None = None) -> Setting:
         return replace(method, name=name, compressor=compressor, same_size_as=same_size_as)
 
-    other_passes: Literal["single_pass", "two_pass"] = (
-        "two_pass" if method.compressor.passes == "single_pass" else "single_pass"
-    )
+    other_passes = []
+    if isinstance(method.compressor, SummaryTokens):
+        passes: Literal["single_pass", "two_pass"] = (
+            "two_pass" if method.compressor.passes == "single_pass" else "single_pass"
+        )
+        other_passes = [at(f"{name}, {passes}", replace(method.compressor, passes=passes))]
     oracles = [
         oracle for oracle in ("contrastive", "probe", "attention", "uniform", "random") if oracle != method.oracle
     ]
@@ -81,7 +86,7 @@ def comparison(method: Setting) -> tuple[Setting, ...]:
         *(replace(method, name=f"{name}, {oracle}", oracle=oracle) for oracle in oracles),
         at("one ratio, equal size", method.compressor, same_size_as=method.name),
         at(f"{levels[-1]}x everywhere", replace(method.compressor, levels=levels[-1:])),
-        at(f"{name}, {other_passes}", replace(method.compressor, passes=other_passes)),
+        *other_passes,
         at("full cache", replace(method.compressor, levels=(1,))),
     )
 
