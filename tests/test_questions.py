@@ -67,9 +67,7 @@ def test_exist_is_balanced_and_its_absent_needles_are_near_misses():
             answers[question.answer] += 1
             if question.answer == "no":
                 kind = next(kind for kind in KINDS if " ".join(kind) in question.text.lower())
-                assert kind[0] in {e.colour for e in script.events} and kind[1] in {
-                    e.shape for e in script.events
-                }
+                assert kind[0] in {e.colour for e in script.events} and kind[1] in {e.shape for e in script.events}
                 assert question.needle_times_s == ()
     assert abs(answers["yes"] / answers.total() - 0.5) < 0.08
 

@@ -68,7 +68,8 @@ def test_training_form_gives_the_states_of_inference(trained, levels, passes):
     torch.manual_seed(1)
     visual = F.rms_norm(torch.randn(2, CHUNKS, 10, 4, 64), (64,))
     starts = torch.tensor([0, 437])
-    table = model.word_table()
+    table = inference.model.embed_tokens.weight
+    assert torch.allclose(table, model.word_table(), atol=2e-3)  # rounded to fp16
     ids = torch.randint(5, len(WORDS), (2, 3, 7))
     edges = (0, CHUNKS - 1)
     fine, coarse = levels[0], levels[1:] if passes == "single_pass" else ()
@@ -108,7 +109,7 @@ def test_the_exported_eyes_see_what_was_trained(trained):
     tokens = inference.visual_tokens(pictures, ChunkPlace(VIDEO, 0, 0, True)).embeddings
     small = [np.array(Image.fromarray(frame).resize((64, 64), Image.Resampling.BICUBIC)) for frame in frames]
     expected = eyes(normalise(torch.from_numpy(np.stack(small)))) + model.word_table()[FIRST_TIME_ID + 12 :][:4, None]
-    assert torch.allclose(tokens, expected.flatten(0, 1), atol=1e-4)
+    assert torch.allclose(tokens, expected.flatten(0, 1), atol=2e-3)
 
 
 def test_the_tokenizer_and_training_cut_text_alike(trained):

@@ -33,9 +33,7 @@ def test_events_keep_to_their_block_their_corner_and_the_video(duration_s):
         assert 1 <= event.duration_s <= 3 and last <= duration_s
         assert int(event.start_s) // BLOCK_S == int(last - 1) // BLOCK_S
         rivals = [other for other in script.events if other is not event and other.corner == event.corner]
-        assert all(
-            other.start_s >= last or other.start_s + other.duration_s <= event.start_s for other in rivals
-        )
+        assert all(other.start_s >= last or other.start_s + other.duration_s <= event.start_s for other in rivals)
 
 
 def test_kinds_are_unique_as_long_as_there_are_enough_and_some_are_always_missing():
@@ -65,9 +63,7 @@ def test_needles_lie_over_real_footage():
     script = VideoScript(0, 10, (Event("blue", "heart", 4, "top left", 0.0, 1.0),))
     frame = render(script, 0.0, 60, 100, footage)
     bare = render(script, 5.0, 60, 100, footage)
-    assert np.array_equal(
-        bare, np.array(Image.fromarray(footage).resize((100, 60), Image.Resampling.BICUBIC))
-    )
+    assert np.array_equal(bare, np.array(Image.fromarray(footage).resize((100, 60), Image.Resampling.BICUBIC)))
     assert np.array_equal(frame[30:], bare[30:]) and not np.array_equal(frame[:30, :50], bare[:30, :50])
 
 

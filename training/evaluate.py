@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from training.language import LanguageModel, window
-from training.lessons import IGNORE, Bank, to_tensors
+from training.lessons import IGNORE, Bank, to_tensors, whole_answers
 from videox2l.synthesis.questions import TASKS, Question, questions_for
 from videox2l.synthesis.world import BLOCK_S
 
@@ -62,12 +62,10 @@ def score(
     questions: Sequence[Sequence[Question]],
     right: dict[str, list[bool]],
 ) -> None:
-    """Note which answers come out whole; every token must be the likeliest, so this is greedy decoding's verdict."""
+    """Note which answers come out whole: what greedy decoding would answer."""
     ids, targets = to_tensors(questions)
     states = model.read(table, memory, ids)
-    wanted = targets != IGNORE
-    correct = torch.ones_like(wanted)
-    correct[wanted] = (states[wanted] @ table.T).argmax(-1) == targets[wanted]
-    whole = correct.all(-1).flatten().tolist()
-    for question, ok in zip((q for of_video in questions for q in of_video), whole, strict=True):
+    logits = states[targets != IGNORE] @ table.T
+    asked = (question for of_video in questions for question in of_video)
+    for question, ok in zip(asked, whole_answers(logits, targets), strict=True):
         right[question.task].append(ok)

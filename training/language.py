@@ -7,6 +7,7 @@ a chunk's memory is the prompt and the summary tokens of earlier chunks, in ever
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -27,6 +28,7 @@ WORDS = [*SPECIAL, *vocabulary()]
 FIRST_TIME_ID = WORDS.index("0:00")
 FRAME_TOKENS = 4
 CHUNK_TOKENS = 40
+WAVE_PERIODS_S = tuple(6 * 2**octave for octave in range(10))
 
 
 def nano_config(hidden: int = 128, layers: int = 4, heads: int = 4, kv_heads: int = 2, mlp: int = 320) -> VideoXLConfig:
@@ -76,6 +78,13 @@ def window_mask(ratio: int, extra: tuple[int, ...], memory: int) -> Tensor:
     return torch.cat([torch.ones(len(mask), memory, dtype=torch.bool), mask[order][:, order]], dim=1)
 
 
+@lru_cache
+def time_waves() -> Tensor:
+    """Sines and cosines of every time that has a word, (times, 2 * periods)."""
+    angles = 2 * math.pi * torch.arange(LAST_TIME_S)[:, None] / torch.tensor(WAVE_PERIODS_S)
+    return torch.cat([angles.sin(), angles.cos()], dim=1)
+
+
 @dataclass
 class Memory:
     """KVs of a batch of videos: keys (un-rotated) and values per layer, (B, n_h, n, d_h), prompt first.
@@ -97,7 +106,11 @@ class Memory:
 
 
 class LanguageModel(nn.Module):
-    """The decoder with its word table, whose m:ss rows are sums of a minute, a tens and a ones row."""
+    """The decoder with its word table.
+
+    The m:ss rows are sums of a minute, a tens and a ones row, so that all times are learned together, and of waves, so
+    that close times are alike: what finds a moment or tells which of two came first.
+    """
 
     def __init__(self, config: VideoXLConfig):
         super().__init__()
@@ -109,6 +122,7 @@ class LanguageModel(nn.Module):
         self.minutes = nn.Parameter(torch.randn(LAST_TIME_S // 60, hidden) * 0.2)
         self.tens = nn.Parameter(torch.randn(6, hidden) * 0.2)
         self.ones = nn.Parameter(torch.randn(10, hidden) * 0.2)
+        self.waves = nn.Parameter(torch.randn(2 * len(WAVE_PERIODS_S), hidden) * 0.1)
         self.rope = Rope(config.head_dim, config.rope_theta, torch.get_default_device())
         for name, parameter in self.decoder.named_parameters():
             if name.endswith("bias"):
@@ -126,7 +140,7 @@ class LanguageModel(nn.Module):
     def word_table(self) -> Tensor:
         """The tied embedding (vocabulary, hidden)."""
         times = self.minutes[:, None, None] + self.tens[:, None] + self.ones
-        return torch.cat([self.words, times.flatten(0, 2)])
+        return torch.cat([self.words, times.flatten(0, 2) + time_waves() @ self.waves])
 
     def prompt(self, table: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """Keys and values per layer, (1, n_h, 1, d_h), of the one token before the video."""

@@ -92,16 +92,28 @@ MIXED = {
     "exist": 0.12,
     "global": 0.04,
 }
+TIMES = {
+    "glance": 0.25,
+    "look": 0.2,
+    "at": 0.1,
+    "when": 0.15,
+    "describe": 0.1,
+    "attribute": 0.05,
+    "where": 0.05,
+    "exist": 0.05,
+    "order": 0.05,
+}
 ALL = {
-    "describe": 0.14,
-    "look": 0.12,
+    "describe": 0.13,
     "when": 0.2,
     "attribute": 0.11,
     "where": 0.1,
     "exist": 0.12,
+    "glance": 0.07,
+    "look": 0.08,
     "at": 0.08,
-    "order": 0.06,
-    "count": 0.04,
+    "order": 0.05,
+    "count": 0.03,
     "global": 0.03,
 }
 
@@ -160,3 +172,11 @@ def to_tensors(rounds: Sequence[Sequence[Question]]) -> tuple[Tensor, Tensor]:
     ids = torch.tensor([row + [0] * (longest - len(row)) for row in rows])
     wanted = torch.tensor([row + [IGNORE] * (longest - len(row)) for row in targets])
     return ids.unflatten(0, (len(rounds), -1)), wanted.unflatten(0, (len(rounds), -1))
+
+
+def whole_answers(logits: Tensor, targets: Tensor) -> list[bool]:
+    """For each question, whether every token of its answer is the likeliest, from logits at the targets' places."""
+    wanted = targets != IGNORE
+    right = torch.ones_like(wanted)
+    right[wanted] = logits.argmax(-1) == targets[wanted]
+    return right.all(-1).flatten().tolist()

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from training.language import LanguageModel
-from training.lessons import IGNORE, Bank, Lesson, Step, draw_questions, draw_step, to_tensors
+from training.lessons import IGNORE, Bank, Lesson, Step, draw_questions, draw_step, to_tensors, whole_answers
 from training.muon import Muon
 from training.workers import average_gradients
 
@@ -98,25 +98,19 @@ class Trainer:
             states = self.model.read(table, memory.choose(reading), ids)
             wanted = targets != IGNORE
             logits = states[wanted] @ table.T
-            losses = F.cross_entropy(logits, targets[wanted], reduction="none")
-            self.remember(losses.detach(), logits.detach(), targets, wanted, questions, reading)
-            total = total + losses.mean()
+            loss = F.cross_entropy(logits, targets[wanted])
+            total = total + loss
+            self.remember("loss", loss.item())
+            level = str(reading[0]) if len(set(reading)) == 1 else "mix"
+            asked = (question for of_video in questions for question in of_video)
+            for question, right in zip(asked, whole_answers(logits, targets), strict=True):
+                self.remember(f"{question.task}@{level}", float(right))
         return total / len(step.readings)
 
-    def remember(self, losses, logits, targets, wanted, questions, reading) -> None:  # type: ignore[no-untyped-def]
-        """Running averages of the loss, and of whole answers right by task and compression."""
-        right = torch.ones_like(wanted)
-        right[wanted] = logits.argmax(-1) == targets[wanted]
-        whole = right.all(-1).flatten().tolist()
-        level = str(reading[0]) if len(set(reading)) == 1 else "mix"
-        results = [("loss", losses.mean().item())]
-        results += [
-            (f"{question.task}@{'2' if len(reading) < 3 else level}", float(ok))
-            for question, ok in zip((q for video in questions for q in video), whole, strict=True)
-        ]
-        for key, value in results:
-            old = self.average.get(key, value)
-            self.average[key] = old + (0.02 if key != "loss" else 0.05) * (value - old)
+    def remember(self, name: str, value: float) -> None:
+        """Running average of the loss, or of whole answers right by task and compression."""
+        old = self.average.get(name, value)
+        self.average[name] = old + 0.02 * (value - old)
 
     def log(self, lesson: Lesson) -> None:
         """One line of the curve."""

@@ -28,7 +28,7 @@ from training.contrastive import ContrastiveHead, export_contrastive, recall, tr
 from training.evaluate import evaluate
 from training.export import export_model
 from training.language import LanguageModel, nano_config
-from training.lessons import ALL, DENSE, MIXED, WORD_IDS, Bank, Lesson
+from training.lessons import ALL, DENSE, MIXED, TIMES, WORD_IDS, Bank, Lesson
 from training.tower import Eyes, encode, train_tower
 from training.train_language import Trainer
 from training.workers import launch
@@ -64,7 +64,8 @@ PRESETS = {
             Lesson("one-chunk", 4, (1,), DENSE, (3e-3, 4e-3)),
             Lesson("two-chunks", 7, (1, 2, 2), MIXED, (4e-3, 4e-3)),
             Lesson("four-chunks", 9, (1, 2, 3, 4), ALL, (4e-3, 4e-3)),
-            Lesson("ten-chunks", 54, (2, 4, 6, 8, 10, 10, 16), ALL, (4e-3, 0.0)),
+            Lesson("look-up", 7, (1, 2, 2, 4), TIMES, (4e-3, 4e-3)),
+            Lesson("ten-chunks", 40, (2, 4, 6, 8, 10, 10, 16), ALL, (4e-3, 0.0)),
         ],
         load=40,
         workers=2,
@@ -80,6 +81,7 @@ PRESETS = {
             Lesson("one-chunk", 3, (1,), DENSE, (2e-3, 3e-3)),
             Lesson("two-chunks", 5, (1, 2, 2), MIXED, (3e-3, 3e-3)),
             Lesson("four-chunks", 8, (1, 2, 3, 4), ALL, (3e-3, 3e-3)),
+            Lesson("look-up", 6, (1, 2, 2, 4), TIMES, (3e-3, 3e-3)),
             Lesson("thirty-chunks", 60, (2, 4, 8, 10, 16, 30), ALL, (3e-3, 0.0)),
         ],
         load=320,

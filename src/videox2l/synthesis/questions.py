@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from videox2l.synthesis.backgrounds import LIGHTS, PLACES
-from videox2l.synthesis.world import COLOURS, CORNERS, KINDS, SHAPES, Event, VideoScript
+from videox2l.synthesis.world import COLOURS, CORNERS, KINDS, SHAPES, Event, VideoScript, visible_events
 
 Task = Literal["attribute", "where", "when", "at", "exist", "order", "count", "global"]
 TASKS: tuple[Task, ...] = ("attribute", "where", "when", "at", "exist", "order", "count", "global")
@@ -78,6 +78,7 @@ PHRASINGS: dict[str, tuple[str, ...]] = {
     # Terse forms with long answers: many facts a question, for training alone.
     "describe": ("{needle}?",),
     "look": ("{corner} {time}?",),
+    "glance": ("{time}?",),
 }
 
 _PLURALS = {shape: "crosses" if shape == "cross" else f"{shape}s" for shape in SHAPES}
@@ -276,6 +277,16 @@ def _look(script: VideoScript, rng: random.Random) -> Question | None:
     return Question("look", text, f"{event.name} {event.digit}", (), (time_s,))
 
 
+def _glance(script: VideoScript, rng: random.Random) -> Question | None:
+    if (moment := _moment(script, rng)) is None:
+        return None
+    event, time_s = moment
+    if len(visible_events(script.events, time_s)) > 1:
+        return None
+    answer = f"{event.corner} {event.name} {event.digit}"
+    return Question("glance", _phrase("glance", rng, time=clock(time_s)), answer, (), (time_s,))
+
+
 ASK: dict[str, Callable[[VideoScript, random.Random], Question | None]] = {
     "attribute": _attribute,
     "where": _where,
@@ -287,8 +298,9 @@ ASK: dict[str, Callable[[VideoScript, random.Random], Question | None]] = {
     "global": _global,
     "describe": _describe,
     "look": _look,
+    "glance": _glance,
 }
-"""By task: draw one question about a script, None where there is nothing to ask. Also "describe" and "look"."""
+"""By task: draw one question about a script, None where there is nothing to ask; with the terse training tasks."""
 
 WORD_PATTERN = r"<[a-z/]+>|\d+:\d\d|[a-z]+|\d+|[^\sa-z\d]"
 """What one token is, after lower-casing: a marker, a time, a word, a number or a punctuation mark."""
