@@ -129,7 +129,9 @@ def evaluate(
             bar.update(task, completed=done.answers, total=done.total_answers)
 
         try:
-            result = evaluate_needles(engine, (asked,) if only else comparison(asked), what, show)
+            result = evaluate_needles(
+                engine, (asked,) if only else comparison(asked, engine.encoder is not None), what, show
+            )
         except KeyboardInterrupt:
             bar.stop()
             typer.echo("interrupted: nothing was measured", err=True)

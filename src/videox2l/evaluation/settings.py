@@ -58,10 +58,11 @@ class Setting:
         return values if self.selects else {name: values[name] for name in values if name not in ("oracle", "k")}
 
 
-def comparison(method: Setting) -> tuple[Setting, ...]:
+def comparison(method: Setting, has_encoder: bool = True) -> tuple[Setting, ...]:
     """A setting among all it must beat; the others are measured against the first, the finest level everywhere.
 
-    A random oracle and one ratio for all chunks in a cache of equal size stand beside the method.
+    A random oracle and one ratio for all chunks in a cache of equal size stand beside the method. has_encoder: whether
+    the model comes with the dual encoder that the contrastive oracle needs.
     """
     levels, name = method.compressor.levels, method.name.split(",")[0]
     if len(levels) == 1:
@@ -77,13 +78,11 @@ def comparison(method: Setting) -> tuple[Setting, ...]:
             "two_pass" if method.compressor.passes == "single_pass" else "single_pass"
         )
         other_passes = [at(f"{name}, {passes}", replace(method.compressor, passes=passes))]
-    oracles = [
-        oracle for oracle in ("contrastive", "probe", "attention", "uniform", "random") if oracle != method.oracle
-    ]
+    oracles = ["contrastive"] * has_encoder + ["probe", "attention", "uniform", "random"]
     return (
         at(f"{levels[0]}x everywhere", replace(method.compressor, levels=levels[:1])),
         method,
-        *(replace(method, name=f"{name}, {oracle}", oracle=oracle) for oracle in oracles),
+        *(replace(method, name=f"{name}, {other}", oracle=other) for other in oracles if other != method.oracle),
         at("one ratio, equal size", method.compressor, same_size_as=method.name),
         at(f"{levels[-1]}x everywhere", replace(method.compressor, levels=levels[-1:])),
         *other_passes,

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 class HeadModule(nn.Module):
     """The head's parameters: an MLP for visual tokens (n, hidden) -> (n, d), a vector (d,) for every text token."""
 
-    def __init__(self, hidden_size: int, mlp_size: int, embedding_size: int, vocab_size: int):
+    def __init__(self, hidden_size: int, inner_size: int, embedding_size: int, vocab_size: int):
         super().__init__()
-        self.image = nn.Sequential(nn.Linear(hidden_size, mlp_size), nn.GELU(), nn.Linear(mlp_size, embedding_size))
+        self.image = nn.Sequential(nn.Linear(hidden_size, inner_size), nn.GELU(), nn.Linear(inner_size, embedding_size))
         self.text = nn.Embedding(vocab_size, embedding_size)
 
 
@@ -43,7 +43,7 @@ class ContrastiveHead(DualEncoder):
         config = json.loads((home / "config.json").read_text())
         with torch.device("meta"):
             module = HeadModule(
-                config["hidden_size"], config["mlp_size"], config["embedding_size"], config["vocab_size"]
+                config["hidden_size"], config["inner_size"], config["embedding_size"], config["vocab_size"]
             )
         load_weights(module, home, model.device, torch.float32)
         return cls(module.eval().requires_grad_(False), model, checkpoint_fingerprint(home))
