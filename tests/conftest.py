@@ -9,26 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tokenizers import Tokenizer, decoders, pre_tokenizers
-from tokenizers.models import BPE
-from transformers import PreTrainedTokenizerFast
+from checkpoints import save_byte_tokenizer, save_video_xl_2
 from videos import write_video
 
 from videox2l import VideoX2L
 from videox2l.models import load_model
 
 GOLDEN = Path(__file__).parent / "golden" / "videox22l"
-
-
-def save_byte_tokenizer(directory: Path) -> None:
-    """A tokenizer with a token per byte and Qwen2's chat tokens: it can write anything, in few ids."""
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokenizer = Tokenizer(BPE(vocab={character: index for index, character in enumerate(alphabet)}, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, eos_token="<|im_end|>", additional_special_tokens=["<|im_start|>"]
-    ).save_pretrained(directory)
+GOLDEN_XL_2 = Path(__file__).parent / "golden" / "videoxl2"
 
 
 @pytest.fixture(scope="session")
@@ -53,6 +41,12 @@ def video_xl(checkpoint: Path):
 def engine(video_xl) -> VideoX2L:
     """An engine on the tiny checkpoint: chunks of 2 frames (288 visual tokens), indexes in memory."""
     return VideoX2L(video_xl, chunk_frames=2)
+
+
+@pytest.fixture(scope="session")
+def video_xl_2(tmp_path_factory: pytest.TempPathFactory):
+    """A tiny random Video-XL-2: 3 layers, 144 visual tokens a group of 4 frames."""
+    return load_model(save_video_xl_2(GOLDEN_XL_2, tmp_path_factory.mktemp("video-xl-2")), device="cpu")
 
 
 @pytest.fixture(scope="session")

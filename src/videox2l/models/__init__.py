@@ -1,4 +1,4 @@
-"""Adapters, one per MLLM family, and the registry that picks one by the checkpoint's model_type."""
+"""Adapters, one per MLLM family, and the registry that picks one by the checkpoint's config.json."""
 
 from __future__ import annotations
 
@@ -10,17 +10,16 @@ import torch
 from videox2l.errors import ModelError, SettingsError
 from videox2l.models.base import MLLM
 from videox2l.models.checkpoint import checkpoint_directory
-from videox2l.models.hugging_face import HuggingFaceMLLM
 from videox2l.models.internvl import InternVL
 from videox2l.models.llava_onevision import LlavaOnevision
 from videox2l.models.qwen2_5_vl import Qwen2_5VL
 from videox2l.models.qwen3_vl import Qwen3VL
 from videox2l.models.smolvlm import SmolVLM
 from videox2l.models.video_xl.adapter import VideoXL
+from videox2l.models.video_xl_2.adapter import VideoXL2
 
-ADAPTERS: dict[str, type[VideoXL] | type[HuggingFaceMLLM]] = {
-    adapter.model_type: adapter for adapter in (InternVL, LlavaOnevision, Qwen2_5VL, Qwen3VL, SmolVLM, VideoXL)
-}
+ADAPTERS: tuple[type[MLLM], ...] = (InternVL, LlavaOnevision, Qwen2_5VL, Qwen3VL, SmolVLM, VideoXL, VideoXL2)
+"""Every family; a checkpoint goes to the first one that accepts its config.json."""
 
 NANO = Path(__file__).parent.parent / "nano"
 """The bundled demonstration model."""
@@ -41,14 +40,15 @@ def load_model(model: str | Path = "nano", device: str = "auto", dtype: str = "a
         config = json.loads((directory / "config.json").read_text())
     except ValueError as error:
         raise ModelError(f"{directory / 'config.json'} is not valid JSON ({error}): download it again") from error
-    model_type = config.get("model_type")
-    if model_type not in ADAPTERS:
+    adapter = next((adapter for adapter in ADAPTERS if adapter.accepts(config)), None)
+    if adapter is None:
+        known = sorted({adapter.model_type for adapter in ADAPTERS})
         raise ModelError(
-            f"model type {model_type!r} of {model} has no adapter; there are {', '.join(sorted(ADAPTERS))} "
+            f"model type {config.get('model_type')!r} of {model} has no adapter; there are {', '.join(known)} "
             "(CONTRIBUTING.md says how to write one)"
         )
     place = pick_device(device)
-    return ADAPTERS[model_type].from_directory(directory, place, pick_dtype(dtype, place, config), str(model))
+    return adapter.from_directory(directory, place, pick_dtype(dtype, place, config), str(model))
 
 
 def pick_device(device: str) -> torch.device:

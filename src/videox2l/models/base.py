@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -29,8 +31,9 @@ class MLLM(nn.Module, ABC):
     """A multimodal LLM driven step by step: frames to visual tokens, tokens through the decoder, states to logits.
 
     name: for display. fingerprint: hex digest of weights and configuration. max_positions: trained context, tokens.
-    eos_ids: ids that end an answer. kv_shape: layers, KV heads and head size of the cache. model_type: the key under
-    which the family is registered.
+    eos_ids: ids that end an answer. kv_shape: layers, KV heads and head size of the cache. model_type: of the family's
+    config.json. frame_group: how many frames become visual tokens together; a chunk holds whole groups. chunk_frames:
+    frames in a chunk, if the user does not say.
     """
 
     name: str
@@ -40,6 +43,18 @@ class MLLM(nn.Module, ABC):
     max_positions: int
     eos_ids: tuple[int, ...]
     tokenizer: PreTrainedTokenizerBase
+    frame_group: int = 1
+    chunk_frames: int = 10
+
+    @classmethod
+    def accepts(cls, config: Mapping[str, Any]) -> bool:
+        """Whether a checkpoint with this config.json is of the family; by default, whether its model_type is."""
+        return config.get("model_type") == cls.model_type
+
+    @classmethod
+    @abstractmethod
+    def from_directory(cls, directory: Path, device: torch.device, dtype: torch.dtype, name: str) -> MLLM:
+        """Load a checkpoint directory. Raises: ModelError if it is incomplete, damaged, or not what is built here."""
 
     @property
     def device(self) -> torch.device:

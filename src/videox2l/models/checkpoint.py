@@ -1,4 +1,4 @@
-"""Checkpoint directories in Hugging Face's layout: find one, load its shards, name what is missing, fingerprint it."""
+"""Checkpoint directories in Hugging Face's layout: find one, load its parts, name what is missing, fingerprint it."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntry
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast, Qwen2Tokenizer
 
 from videox2l.errors import ModelError
 
@@ -106,3 +107,29 @@ def checkpoint_fingerprint(directory: Path) -> str:
             with open(file, "rb") as stream:
                 digest.update(hashlib.file_digest(stream, "blake2b").digest())
     return digest.hexdigest()
+
+
+def load_tokenizer(directory: Path) -> PreTrainedTokenizerBase:
+    """The checkpoint's tokenizer: tokenizer.json as it is, or Qwen2's files."""
+    try:
+        if (directory / "tokenizer.json").is_file():
+            return PreTrainedTokenizerFast.from_pretrained(directory)
+        return Qwen2Tokenizer.from_pretrained(directory)
+    except (OSError, ValueError, TypeError) as error:
+        raise ModelError(f"{directory} has no tokenizer that loads: add tokenizer.json") from error
+
+
+def restore_buffers(model: nn.Module, device: torch.device) -> None:
+    """Make anew the buffers that no checkpoint holds (CLIP's position ids), left on the meta device."""
+    for module in model.modules():
+        for name, buffer in module.named_buffers(recurse=False):
+            if buffer.is_meta:
+                setattr(module, name, torch.arange(buffer.shape[-1], device=device).expand(buffer.shape))
+
+
+def end_ids(directory: Path, configured: int | list[int] | None) -> tuple[int, ...]:
+    """The ids that end an answer: those of generation_config.json if there is one, else config.json's."""
+    file = directory / "generation_config.json"
+    ids = json.loads(file.read_text()).get("eos_token_id") if file.is_file() else None
+    ids = configured if ids is None else ids
+    return tuple(ids) if isinstance(ids, list) else () if ids is None else (ids,)

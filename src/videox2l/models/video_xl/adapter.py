@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast, Qwen2Tokenizer
 
 from videox2l.cache import KVCache, KVShape
-from videox2l.errors import ModelError
 from videox2l.models.base import MLLM, Turn
-from videox2l.models.checkpoint import checkpoint_fingerprint, load_weights
+from videox2l.models.checkpoint import (
+    checkpoint_fingerprint,
+    end_ids,
+    load_tokenizer,
+    load_weights,
+    restore_buffers,
+)
 from videox2l.models.video_xl.config import VideoXLConfig
 from videox2l.models.video_xl.contrastive_head import ContrastiveHead
 from videox2l.models.video_xl.decoder import Decoder
@@ -50,6 +55,11 @@ class VideoXL(MLLM):
         self.max_positions = config.max_position_embeddings
 
     @classmethod
+    def accepts(cls, config: Mapping[str, Any]) -> bool:
+        """Whether a config.json is of this family: the model_type, which it shares, and summary tokens."""
+        return config.get("model_type") == cls.model_type and bool(config.get("enable_beacon", False))
+
+    @classmethod
     def from_directory(cls, directory: Path, device: torch.device, dtype: torch.dtype, name: str) -> VideoXL:
         """Load a checkpoint directory.
 
@@ -71,7 +81,7 @@ class VideoXL(MLLM):
         model.tokenizer = load_tokenizer(directory)
         model.head = ContrastiveHead.from_checkpoint(directory, model)
         model.name, model.fingerprint = name, checkpoint_fingerprint(directory)
-        model.eos_ids = end_ids(directory, config)
+        model.eos_ids = end_ids(directory, config.eos_token_id)
         return model.eval().requires_grad_(False)
 
     def visual_tokens(self, frames: Frames, place: ChunkPlace) -> VideoTokens:
@@ -176,29 +186,3 @@ class VideoXL(MLLM):
 
     def _ids(self, text: str) -> Tensor:
         return self.tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"][0].long()
-
-
-def load_tokenizer(directory: Path) -> PreTrainedTokenizerBase:
-    """The checkpoint's tokenizer: tokenizer.json as it is, or Qwen2's files."""
-    try:
-        if (directory / "tokenizer.json").is_file():
-            return PreTrainedTokenizerFast.from_pretrained(directory)
-        return Qwen2Tokenizer.from_pretrained(directory)
-    except (OSError, ValueError, TypeError) as error:
-        raise ModelError(f"{directory} has no tokenizer that loads: add tokenizer.json") from error
-
-
-def restore_buffers(model: nn.Module, device: torch.device) -> None:
-    """Make anew the buffers that no checkpoint holds (CLIP's position ids), left on the meta device."""
-    for module in model.modules():
-        for name, buffer in module.named_buffers(recurse=False):
-            if buffer.is_meta:
-                setattr(module, name, torch.arange(buffer.shape[-1], device=device).expand(buffer.shape))
-
-
-def end_ids(directory: Path, config: VideoXLConfig) -> tuple[int, ...]:
-    """The ids that end an answer: those of generation_config.json if there is one, else the configuration's."""
-    file = directory / "generation_config.json"
-    ids = json.loads(file.read_text()).get("eos_token_id") if file.is_file() else None
-    ids = config.eos_token_id if ids is None else ids
-    return tuple(ids) if isinstance(ids, list) else () if ids is None else (ids,)

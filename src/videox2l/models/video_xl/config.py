@@ -77,11 +77,6 @@ class VideoXLConfig:
         rope = values.get("rope_parameters") or {}
         values.setdefault("rope_theta", rope.get("rope_theta", 1e6))
         values.setdefault("torch_dtype", values.get("dtype"))
-        if not values.get("enable_beacon", False):
-            raise ModelError(
-                f"{directory} is a llava_qwen checkpoint without visual summary tokens (enable_beacon is not true): "
-                "pass a Video-XL checkpoint"
-            )
         expected = {"mm_projector_type": "mlp2x_gelu", "hidden_act": "silu"}
         for name, value in expected.items():
             if values.get(name, value) != value:

@@ -1,0 +1,158 @@
+"""Video-XL-2 as an MLLM of the engine: official checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from videox2l.cache import KVCache, KVShape
+from videox2l.models.base import MLLM, Turn
+from videox2l.models.checkpoint import (
+    checkpoint_fingerprint,
+    end_ids,
+    load_tokenizer,
+    load_weights,
+    restore_buffers,
+)
+from videox2l.models.video_xl.vision import pool
+from videox2l.models.video_xl_2.config import VideoXL2Config
+from videox2l.models.video_xl_2.decoder import Decoder
+from videox2l.models.video_xl_2.temporal import GROUP_FRAMES, frame_groups
+from videox2l.models.video_xl_2.timestamps import clock_times_to_seconds, video_ids
+from videox2l.models.video_xl_2.visibility import sights
+from videox2l.models.video_xl_2.vision import GRID, SiglipTower, TowerHolder, vision_config
+from videox2l.rope import Rope
+from videox2l.types import KV, ChunkPlace, Frames, VideoOutline, VideoTokens
+
+POOL_STRIDE = 2
+TOKENS_PER_GROUP = (GRID // POOL_STRIDE) ** 2
+
+GROUPS_PER_CALL = 24
+"""Groups the temporal module takes at once; it bounds memory and changes no value."""
+
+
+class VideoXL2(MLLM):
+    """A Video-XL-2 checkpoint (arXiv 2506.19225): SigLIP tower, temporal module, projector, Qwen2."""
+
+    model_type = "llava_qwen"
+    frame_group = GROUP_FRAMES
+    chunk_frames = 4 * GROUP_FRAMES
+    model: Decoder
+    rope: Rope
+
+    def __init__(self, config: VideoXL2Config, directory: Path):
+        super().__init__()
+        self.config = config
+        self.model = Decoder(config, TowerHolder(SiglipTower(vision_config(directory, config))))
+        if not config.tie_word_embeddings:
+            self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.kv_shape = KVShape(config.num_hidden_layers, config.num_key_value_heads, config.head_dim)
+        self.max_positions = config.max_position_embeddings
+
+    @classmethod
+    def accepts(cls, config: Mapping[str, Any]) -> bool:
+        """Whether a config.json is of this family: Video-XL's model_type without its summary tokens."""
+        return config.get("model_type") == cls.model_type and not config.get("enable_beacon", False)
+
+    @classmethod
+    def from_directory(cls, directory: Path, device: torch.device, dtype: torch.dtype, name: str) -> VideoXL2:
+        """Load a checkpoint directory.
+
+        Raises: ModelError if it is incomplete, damaged, or asks for what this adapter does not build.
+        """
+        config = VideoXL2Config.from_directory(directory)
+        with torch.device("meta"):
+            model = cls(config, directory)
+        load_weights(model, directory, device, dtype)
+        restore_buffers(model, device)
+        model.rope = Rope(config.head_dim, config.rope_theta, device)
+        model.tokenizer = load_tokenizer(directory)
+        model.name, model.fingerprint = name, checkpoint_fingerprint(directory)
+        model.eos_ids = end_ids(directory, config.eos_token_id)
+        return model.eval().requires_grad_(False)
+
+    def group_tokens(self, maps: Tensor) -> Tensor:
+        """Feature maps (T, C, 24, 24) -> visual tokens (ceil(T / 4), 144, hidden)."""
+        tokens = []
+        for groups in frame_groups(maps).split(GROUPS_PER_CALL):
+            fused = self.model.sae(groups).flatten(2).transpose(1, 2)  # (G, C, 24, 24) -> (G, 576, C)
+            tokens.append(pool(self.model.mm_projector(fused), POOL_STRIDE))
+        return torch.cat(tokens)
+
+    def visual_tokens(self, frames: Frames, place: ChunkPlace) -> VideoTokens:
+        """One chunk's groups, each with its time text; a group counts as one frame."""
+        visual = self.group_tokens(self.model.vision_tower(frames.pixels))  # (G, 144, hidden)
+        times_s = frames.timestamps_s[::GROUP_FRAMES].tolist()
+        placeholder = self.config.visual_placeholder_id
+        ids, group = (
+            tensor.to(self.device) for tensor in video_ids(times_s, TOKENS_PER_GROUP, placeholder, self.tokenizer)
+        )
+        is_text = ids != placeholder
+        embeddings = self.embed(ids.masked_fill(ids == placeholder, 0))
+        embeddings[~is_text] = visual.flatten(0, 1)
+        positions = torch.arange(place.next_position, place.next_position + len(ids), device=self.device)
+        return VideoTokens(embeddings, positions, is_text, group.to(self.device))
+
+    def prompt_ids(self, video: VideoOutline) -> Tensor:
+        """Token ids of the system prompt and the user turn's opening."""
+        return self._ids(self.config.prompt_before_video)
+
+    def question_ids(self, question: str, history: tuple[Turn, ...] = ()) -> Tensor:
+        """Token ids from the newline after the video to the assistant turn's opening; clock times become seconds."""
+        text = ""
+        answer = None
+        for turn in (*history, Turn(question, "")):
+            template = self.config.prompt_after_video if answer is None else self.config.prompt_next_turn
+            asked = clock_times_to_seconds(turn.question)
+            text += template.replace("{answer}", answer or "").replace("{question}", asked)
+            answer = turn.answer
+        return self._ids(text)
+
+    def unknown_words(self, text: str) -> tuple[str, ...]:
+        """None: Qwen2's tokenizer writes any text in bytes."""
+        return ()
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """Text token embeddings, (n, hidden)."""
+        return self.model.embed_tokens(ids.to(self.device))
+
+    def rotate(self, states: Tensor, positions: Tensor) -> Tensor:
+        """Rotate (..., n, d_h) states to positions (n,)."""
+        return self.rope(states, positions)
+
+    def run(
+        self,
+        embeddings: Tensor,
+        cache: KVCache,
+        *,
+        positions: Tensor | None = None,
+        mask: Tensor | None = None,
+        deepstack: Tensor | None = None,
+        keys: list[Tensor] | None = None,
+        queries: list[Tensor] | None = None,
+    ) -> Tensor:
+        """Run embeddings behind the cache."""
+        return self.model(embeddings, cache, positions, mask, keys=keys, queries=queries)
+
+    def prefill_blocks(self, tokens: VideoTokens, cache: KVCache, blocks: Tensor, previous_blocks: int) -> KV:
+        """Run a chunk behind the cache under the block mask of chunked prefill, adding it; its un-rotated KVs.
+
+        blocks: (cache length + n,) the prefill block of every token; previous_blocks: see `sights`.
+        """
+        before, keys = cache.length, list[Tensor]()
+        seen = sights(blocks.to(self.device), len(tokens), previous_blocks)
+        self.model(tokens.embeddings, cache, seen=seen, keys=keys)
+        return KV(torch.stack(keys), cache.values[:, :, before : cache.length].clone(), tokens.positions)
+
+    def logits(self, states: Tensor) -> Tensor:
+        """fp32 logits (n, vocabulary)."""
+        head = self.model.embed_tokens if self.config.tie_word_embeddings else self.lm_head
+        return F.linear(states, head.weight).float()
+
+    def _ids(self, text: str) -> Tensor:
+        return self.tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"][0].long()

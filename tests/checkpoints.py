@@ -1,0 +1,41 @@
+"""Checkpoint directories made on the spot from golden weights, and a byte-level tokenizer for them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from safetensors.torch import load_file
+from tokenizers import Tokenizer, decoders, pre_tokenizers
+from tokenizers.models import BPE
+from transformers import PreTrainedTokenizerFast
+
+
+def save_byte_tokenizer(directory: Path, time_id: int | None = None) -> None:
+    """A tokenizer with a token per byte, as Qwen2's first 256, and Qwen2's chat tokens: it can write anything.
+
+    time_id: the id of "Time", if it is to be one token.
+    """
+    vocab = {character: index for index, character in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
+    merges = []
+    if time_id is not None:
+        vocab |= {"Ti": 256, "Tim": 257, "Time": time_id}
+        merges = [("T", "i"), ("Ti", "m"), ("Tim", "e")]
+    tokenizer = Tokenizer(BPE(vocab=vocab, merges=merges))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token="<|im_end|>", additional_special_tokens=["<|im_start|>"]
+    ).save_pretrained(directory)
+
+
+def save_video_xl_2(golden: Path, directory: Path) -> Path:
+    """The checkpoint directory of a golden set of Video-XL-2."""
+    config = json.loads((golden / "config.json").read_text())
+    config["visual_placeholder_id"] = config.pop("golden_visual_placeholder_id")
+    (directory / "config.json").write_text(json.dumps(config))
+    shutil.copy(golden / "vision_config.json", directory)
+    shutil.copy(golden / "weights.safetensors", directory / "model.safetensors")
+    save_byte_tokenizer(directory, int(load_file(golden / "inputs.safetensors")["D/time_ids"][0]))
+    return directory
