@@ -221,7 +221,7 @@ def test_beyond_the_bound_a_chunk_sees_the_prompt_and_the_newest_chunks(video_xl
     with torch.no_grad():
         kvs = [bound.compress(chunk_of(tokens), False) for tokens in chunks]
         for number in (3, 4, 5):
-            fresh.restore(kvs[number], CHUNK, is_edge=False)
+            fresh.restore(kvs[number], chunk_of(chunks[number]).is_text, is_edge=False)
         assert distance(fresh.compress(chunk_of(chunks[6]), False)[32], kvs[6][32]) == 0
 
 
@@ -235,7 +235,7 @@ def test_what_was_compressed_before_restores_to_the_same_state(video_xl: VideoXL
         with torch.no_grad():
             kvs = [whole.compress(chunk_of(tokens), number == 0) for number, tokens in enumerate(chunks)]
             for number in range(5):
-                resumed.restore(kvs[number], len(chunks[number]), number == 0)
+                resumed.restore(kvs[number], chunk_of(chunks[number]).is_text, number == 0)
             last = resumed.compress(chunk_of(chunks[5]), False)
         for level in settings.levels:
             assert same(last[level], kvs[5][level])

@@ -209,7 +209,7 @@ def test_an_interrupted_compression_goes_on_to_the_same_kvs(model, pixels):
         whole = compress(model, compressor, chunks)
         compression = compressor.start(model, model.prompt_kv(VIDEO))
         for number in range(2):
-            compression.restore(whole[number], len(chunks[number]), number == 0)
+            compression.restore(whole[number], chunks[number].is_text, number == 0)
         with torch.no_grad():
             last = compression.compress(chunks[2], True)
         assert all(same(last[level], whole[2][level]) for level in compressor.levels)

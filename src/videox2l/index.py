@@ -102,10 +102,10 @@ def shared_levels(kvs: ChunkKVs) -> dict[int, int]:
 
 
 def chunk_tensors(
-    kvs: ChunkKVs, stored_as: Mapping[int, int], embeddings: Tensor | None, thumbnail: Tensor
+    kvs: ChunkKVs, stored_as: Mapping[int, int], is_text: Tensor, embeddings: Tensor | None, thumbnail: Tensor
 ) -> dict[str, Tensor]:
     """The tensors of one chunk by the names the store keeps them under, on the host."""
-    tensors = {"thumbnail": thumbnail}
+    tensors = {"is_text": is_text, "thumbnail": thumbnail}
     if embeddings is not None:
         tensors["embeddings"] = embeddings
     for level in sorted(set(stored_as.values())):

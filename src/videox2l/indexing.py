@@ -91,7 +91,7 @@ def build_index(
             stored_as=shared_levels(kvs),
         )
         embeddings = encoder.embed_frames(frames, tokens.visual) if encoder else None
-        tensors = chunk_tensors(kvs, entry.stored_as, embeddings, thumbnail(frames))
+        tensors = chunk_tensors(kvs, entry.stored_as, tokens.is_text, embeddings, thumbnail(frames))
         next_position = int(tokens.positions.max()) + 1
         about = {"frames_read": frames_read, "is_edge": is_edge, "next_position": next_position}
         shelf.write(index, tensors, {"entry": entry.to_json(), **about})
@@ -111,7 +111,8 @@ def restore(shelf: Shelf, compression: Compression) -> tuple[list[ChunkEntry], i
     while compression.settings.resumes and (about := shelf.about(len(entries))) is not None:
         entry = ChunkEntry.from_json(about["entry"])
         kvs = {level: read_kv(shelf, entry, level) for level in entry.tokens}
-        compression.restore(kvs, entry.raw_tokens, about["is_edge"])
+        (is_text,) = shelf.read(len(entries), ["is_text"])
+        compression.restore(kvs, is_text, about["is_edge"])
         entries.append(entry)
         frames_read, next_position = about["frames_read"], about["next_position"]
     return entries, frames_read, next_position

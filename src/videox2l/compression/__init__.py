@@ -7,6 +7,7 @@ from typing import Any
 from videox2l.compression.attention import Attention
 from videox2l.compression.base import Compression, Compressor
 from videox2l.compression.combination import Combination
+from videox2l.compression.group_pooling import GroupPooling
 from videox2l.compression.keydiff import KeyDiff
 from videox2l.compression.merge import Merge
 from videox2l.compression.pool import Pool
@@ -18,12 +19,14 @@ from videox2l.compression.value_norm import ValueNorm
 from videox2l.errors import SettingsError
 from videox2l.models.base import MLLM
 from videox2l.models.video_xl.adapter import VideoXL
+from videox2l.models.video_xl_2.adapter import VideoXL2
 
 __all__ = ["COMPRESSORS", "Compression", "Compressor", "default_compressor", "make_compressor"]
 
 COMPRESSORS: dict[str, type[Compressor]] = {
     "attention": Attention,
     "combination": Combination,
+    "group_pooling": GroupPooling,
     "keydiff": KeyDiff,
     "merge": Merge,
     "pool": Pool,
@@ -49,5 +52,7 @@ def make_compressor(name: str, **settings: Any) -> Compressor:
 
 
 def default_compressor(model: MLLM, **settings: Any) -> Compressor:
-    """The model's own visual summary tokens where it has them, else average pooling."""
-    return make_compressor("summary_tokens" if isinstance(model, VideoXL) else "pool", **settings)
+    """The way the model was published with, as its own visual summary tokens, else average pooling."""
+    published = {VideoXL: "summary_tokens", VideoXL2: "group_pooling"}
+    name = next((name for family, name in published.items() if isinstance(model, family)), "pool")
+    return make_compressor(name, **settings)

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from torch import Tensor
+
 from videox2l.errors import SettingsError
 from videox2l.models.base import MLLM
 from videox2l.types import KV, VideoTokens
@@ -73,8 +75,11 @@ class Compression(ABC):
         """
 
     @abstractmethod
-    def restore(self, kvs: Mapping[int, KV], raw_tokens: int, is_edge: bool) -> None:
-        """Take a chunk that was compressed before as done, as if it had just been run."""
+    def restore(self, kvs: Mapping[int, KV], is_text: Tensor, is_edge: bool) -> None:
+        """Take a chunk that was compressed before as done, as if it had just been run.
+
+        is_text: of the VideoTokens it was made from.
+        """
 
     @abstractmethod
     def decoder_tokens(self, chunk_tokens: list[int]) -> dict[str, int]:

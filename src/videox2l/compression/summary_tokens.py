@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from torch import Tensor
+
 from videox2l.cache import KVCache
 from videox2l.compression.base import Compression, Compressor
 from videox2l.errors import ModelError, SettingsError
@@ -102,9 +104,9 @@ class SummaryCompression(Compression):
         self._remember(kvs)
         return kvs
 
-    def restore(self, kvs: Mapping[int, KV], raw_tokens: int, is_edge: bool) -> None:
+    def restore(self, kvs: Mapping[int, KV], is_text: Tensor, is_edge: bool) -> None:
         """Take a chunk that was compressed before as done, as if it had just been run."""
-        for _ in self._windows(raw_tokens, is_edge):
+        for _ in self._windows(len(is_text), is_edge):
             pass
         self._remember(kvs)
 

@@ -118,7 +118,7 @@ class TrainingFreeCompression(Compression):
             self._remember(kvs[self.settings.levels[0]])
         return kvs
 
-    def restore(self, kvs: Mapping[int, KV], raw_tokens: int, is_edge: bool) -> None:
+    def restore(self, kvs: Mapping[int, KV], is_text: Tensor, is_edge: bool) -> None:
         """Take a chunk that was compressed before as done."""
         self._remember(kvs[self.settings.levels[0]].to(self.model.device))
 

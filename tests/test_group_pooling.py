@@ -1,0 +1,156 @@
+"""Chunked prefill and pooling by groups: what is seen, what is averaged, what is bounded, what is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from chunks import VIDEO
+
+from videox2l.compression.group_pooling import GroupCompression, GroupPooling, pool_groups
+from videox2l.errors import ModelError, SettingsError
+from videox2l.types import KV, VideoTokens, concatenate
+
+TEXT_TOKENS, GROUP_TOKENS = 7, 151
+
+
+def groups_of_noise(groups: int, start: int = 0, seed: int = 0) -> VideoTokens:
+    """Groups of a time text of 7 tokens and 144 visual ones."""
+    generator = torch.Generator().manual_seed(seed)
+    count = groups * GROUP_TOKENS
+    steps = torch.arange(count)
+    embeddings = torch.randn(count, 48, generator=generator)
+    return VideoTokens(embeddings, start + steps, steps % GROUP_TOKENS < TEXT_TOKENS, steps // GROUP_TOKENS)
+
+
+def cut(tokens: VideoTokens, groups: int) -> list[VideoTokens]:
+    """The same in chunks of so many groups."""
+    parts = (tokens.embeddings, tokens.positions, tokens.is_text, tokens.frame)
+    split = (part.split(groups * GROUP_TOKENS) for part in parts)
+    return [VideoTokens(*chunk) for chunk in zip(*split, strict=True)]
+
+
+@torch.no_grad()
+def compress(model, settings: GroupPooling, chunks: list[VideoTokens]) -> tuple[GroupCompression, list[dict[int, KV]]]:
+    compression = settings.start(model, model.prompt_kv(VIDEO))
+    return compression, [compression.compress(chunk, n in (0, len(chunks) - 1)) for n, chunk in enumerate(chunks)]
+
+
+def same(first: KV, second: KV) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(vars(first).values(), vars(second).values(), strict=True))
+
+
+@pytest.mark.parametrize("previous", [None, 0, 1, 3])
+def test_the_size_of_chunks_changes_nothing(video_xl_2, previous):
+    """Chunks may be smaller or larger than prefill blocks, and lie across them."""
+    settings = GroupPooling((1,), block_groups=2, previous_blocks=previous)
+    tokens = groups_of_noise(6)
+    _, whole = compress(video_xl_2, settings, [tokens])
+    for groups in (1, 3, 4):
+        _, kvs = compress(video_xl_2, settings, cut(tokens, groups))
+        joined = concatenate([kv[1] for kv in kvs])
+        torch.testing.assert_close(joined.keys, whole[0][1].keys, atol=2e-5, rtol=0)
+        torch.testing.assert_close(joined.values, whole[0][1].values, atol=2e-5, rtol=0)
+        assert torch.equal(joined.positions, tokens.positions)
+
+
+def test_a_chunk_changes_nothing_before_it(video_xl_2):
+    chunks = cut(groups_of_noise(6), 2)
+    touched = [*chunks[:2], replace(chunks[2], embeddings=chunks[2].embeddings + 1)]
+    _, kvs = compress(video_xl_2, GroupPooling(), chunks)
+    _, others = compress(video_xl_2, GroupPooling(), touched)
+    for kv, other in zip(kvs[:2], others[:2], strict=True):
+        assert same(kv[1], other[1])
+        assert same(kv[4], other[4])
+    assert not same(kvs[2][1], others[2][1])
+
+
+def test_a_visual_token_reaches_blocks_beyond_the_window_through_time_texts_only(video_xl_2):
+    """One layer later: its block's neighbours see it, further visual tokens do not, time texts all do."""
+    settings = GroupPooling((1,), block_groups=1, previous_blocks=1)
+    chunks = cut(groups_of_noise(4), 1)
+    touched = chunks[0].embeddings.clone()
+    touched[TEXT_TOKENS + 5] += 1
+    _, kvs = compress(video_xl_2, settings, chunks)
+    _, others = compress(video_xl_2, settings, [replace(chunks[0], embeddings=touched), *chunks[1:]])
+    changed = [
+        (kv[1].keys[1] - other[1].keys[1]).abs().amax(dim=(0, 2)) > 0 for kv, other in zip(kvs, others, strict=True)
+    ]
+    assert not changed[0][: TEXT_TOKENS + 5].any()
+    assert changed[1].all()
+    for later in changed[2:]:
+        assert later[:TEXT_TOKENS].all()
+        assert not later[TEXT_TOKENS:].any()
+
+
+def test_pooling_averages_runs_keeps_texts_and_drops_the_remainder(video_xl_2):
+    _, (kvs,) = compress(video_xl_2, GroupPooling((1,)), [groups_of_noise(2, start=100)])
+    dense, is_text = kvs[1], groups_of_noise(2).is_text
+    pooled = pool_groups(dense, is_text, 5)
+    assert len(pooled) == 2 * (TEXT_TOKENS + 28)
+    assert torch.equal(pooled.keys[:, :, :TEXT_TOKENS], dense.keys[:, :, :TEXT_TOKENS])
+    first = GROUP_TOKENS + TEXT_TOKENS  # the second group's first visual token
+    run = dense.values[:, :, first + 5 : first + 10]
+    torch.testing.assert_close(pooled.values[:, :, 2 * TEXT_TOKENS + 28 + 1], run.mean(dim=2))
+    assert pooled.positions[2 * TEXT_TOKENS + 28 + 1] == 100 + first + 5
+    assert len(pool_groups(dense, is_text, 144)) == 2 * (TEXT_TOKENS + 1)
+    assert pool_groups(dense, is_text, 1) is dense
+
+
+def test_first_and_last_chunk_are_dense_unless_told_otherwise(video_xl_2):
+    chunks = cut(groups_of_noise(6), 2)
+    _, kvs = compress(video_xl_2, GroupPooling((1, 4)), chunks)
+    assert [len(kv[4]) for kv in kvs] == [302, 2 * (7 + 36), 302]
+    _, kvs = compress(video_xl_2, GroupPooling((1, 4), edge_ratio=None), chunks)
+    assert [len(kv[4]) for kv in kvs] == [2 * (7 + 36)] * 3
+
+
+def test_the_memory_is_bounded_and_the_oldest_chunks_leave(video_xl_2):
+    """With full attention, what is left is as if the video began with the chunks that stayed."""
+    prompt = len(video_xl_2.prompt_kv(VIDEO))
+    chunks = cut(groups_of_noise(6), 1)
+    settings = GroupPooling((1,), previous_blocks=None, context_tokens=prompt + 2 * GROUP_TOKENS)
+    compression, kvs = compress(video_xl_2, settings, chunks)
+    assert compression.cache.length <= prompt + 3 * GROUP_TOKENS
+    assert len(compression.memory) == 3
+    fresh = settings.start(video_xl_2, compression.prompt)
+    with torch.no_grad():
+        for kv, chunk in zip(kvs[3:5], chunks[3:5], strict=True):
+            fresh.restore(kv, chunk.is_text, False)
+        assert same(fresh.compress(chunks[5], True)[1], kvs[5][1])
+
+
+@pytest.mark.parametrize(
+    "settings", [GroupPooling(), GroupPooling(previous_blocks=None), GroupPooling((1, 9), block_groups=3)]
+)
+def test_what_was_compressed_before_restores_to_the_same_state(video_xl_2, settings):
+    chunks = cut(groups_of_noise(9), 2)
+    compression, kvs = compress(video_xl_2, settings, chunks)
+    resumed = settings.start(video_xl_2, compression.prompt)
+    for number in range(3):
+        resumed.restore(kvs[number], chunks[number].is_text, number == 0)
+    with torch.no_grad():
+        for number in (3, 4):
+            again = resumed.compress(chunks[number], number == 4)
+            assert all(same(again[level], kvs[number][level]) for level in settings.levels)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"levels": (2, 8)}, "1,4"),
+        ({"levels": (1, 145)}, "145"),
+        ({"levels": (1, 4, 4)}, "increasing"),
+        ({"block_groups": 0}, "block_groups=0"),
+        ({"previous_blocks": -1}, "previous_blocks=-1"),
+    ],
+)
+def test_settings_that_can_not_be_met_are_refused(settings, said):
+    with pytest.raises(SettingsError, match=said):
+        GroupPooling(**settings)
+
+
+def test_a_model_without_groups_is_refused(video_xl):
+    with pytest.raises(ModelError, match="no groups"):
+        GroupPooling().start(video_xl, video_xl.prompt_kv(VIDEO))
