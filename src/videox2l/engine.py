@@ -30,7 +30,7 @@ from videox2l.store import Store, open_store
 from videox2l.types import Selection
 from videox2l.video import Sampling, open_video
 
-INDEX_FORMAT = 1
+INDEX_FORMAT = 2
 """Part of every index's key: raised when what is stored changes."""
 
 
@@ -38,16 +38,16 @@ INDEX_FORMAT = 1
 class VideoX2L:
     """A multimodal LLM that answers questions about long videos from KVs compressed at several levels.
 
-    compressor: levels and how they are made; by default the model's own summary tokens, or `pool` where it has none.
-    chunk_frames: frames in a chunk, or the first chunks' sizes one by one, the last one repeated. oracle: by name, or
-    one of your own. encoder: the dual encoder that embeds frames for the contrastive oracle. k: chunks re-loaded at the
-    finest level. moments: what the manual oracle selects. seed: of the random oracle. positions: see `load_cache`.
-    store: where indexes are kept.
+    compressor: levels and how they are made; by default the way the model was published with, else `pool`.
+    chunk_frames: frames in a chunk, or the first chunks' sizes one by one, the last one repeated; by default the
+    model's own. oracle: by name, or one of your own. encoder: the dual encoder that embeds frames for the contrastive
+    oracle. k: chunks re-loaded at the finest level. moments: what the manual oracle selects. seed: of the random
+    oracle. positions: see `load_cache`. store: where indexes are kept.
     """
 
     model: MLLM
     compressor: Compressor = None  # type: ignore[assignment]  # until __post_init__
-    chunk_frames: int | tuple[int, ...] = 10
+    chunk_frames: int | tuple[int, ...] = None  # type: ignore[assignment]  # until __post_init__
     oracle: str | Oracle = "attention"
     encoder: DualEncoder | None = None
     k: int = 3
@@ -57,9 +57,17 @@ class VideoX2L:
     store: Store = field(default_factory=lambda: open_store("ram"))
 
     def __post_init__(self) -> None:
+        if self.chunk_frames is None:
+            self.chunk_frames = self.model.chunk_frames
         sizes = (self.chunk_frames,) if isinstance(self.chunk_frames, int) else self.chunk_frames
         if not sizes or min(sizes) < 1:
             raise SettingsError(f"chunk_frames={self.chunk_frames} is not a number of frames: pass 1 or more")
+        group = self.model.frame_group
+        if any(size % group for size in sizes):
+            raise SettingsError(
+                f"chunk_frames={self.chunk_frames} cuts through the groups of {group} frames that {self.model.name} "
+                f"reads together: pass a multiple of {group}"
+            )
         if self.k < 0:
             raise SettingsError(f"k={self.k} is negative: pass how many chunks to re-load in full detail")
         if self.positions not in ("contiguous", "original"):

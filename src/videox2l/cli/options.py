@@ -61,13 +61,20 @@ class EngineOptions:
     ] = None
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...", rich_help_panel=MODEL)] = "auto"
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.", rich_help_panel=MODEL)] = "auto"
-    levels: Annotated[str, typer.Option(help="Compression ratios, finest first.", rich_help_panel=SPEED)] = "2,32"
+    levels: Annotated[
+        str | None,
+        typer.Option(
+            help="Compression ratios, finest first.",
+            show_default="2,32; 1,4 for group_pooling",
+            rich_help_panel=SPEED,
+        ),
+    ] = None
     compressor: Annotated[
         str | None,
         typer.Option(
-            help="summary_tokens, pool, uniform, random, keydiff, value_norm, temporal_redundancy, combination, "
-            "attention or merge.",
-            show_default="the model's own summary tokens, else pool",
+            help="summary_tokens, group_pooling, pool, uniform, random, keydiff, value_norm, temporal_redundancy, "
+            "combination, attention or merge.",
+            show_default="the way the model was published with, else pool",
             rich_help_panel=SPEED,
         ),
     ] = None
@@ -86,8 +93,13 @@ class EngineOptions:
         str, typer.Option(help="Ratio of the first and last chunk: finest, a number, or none.", rich_help_panel=SPEED)
     ] = "finest"
     chunk_frames: Annotated[
-        str, typer.Option(help="Frames in a chunk; 2,10 makes the first one shorter.", rich_help_panel=SPEED)
-    ] = "10"
+        str | None,
+        typer.Option(
+            help="Frames in a chunk; 2,10 makes the first one shorter.",
+            show_default="10; 16 for Video-XL-2",
+            rich_help_panel=SPEED,
+        ),
+    ] = None
     positions: Annotated[str, typer.Option(help="contiguous, or original.", rich_help_panel=SPEED)] = "contiguous"
     store: Annotated[
         str,
@@ -127,12 +139,14 @@ class EngineOptions:
         edge_ratio: Any = {"finest": "finest", "none": None}.get(self.edge_ratio, "number")
         if edge_ratio == "number":
             edge_ratio = numbers(self.edge_ratio, "edge-ratio")[0]
-        compression = {"levels": numbers(self.levels, "levels"), "edge_ratio": edge_ratio}
+        compression: dict[str, Any] = {"edge_ratio": edge_ratio}
+        if self.levels is not None:
+            compression["levels"] = numbers(self.levels, "levels")
         if self.passes != "single_pass":
             compression["passes"] = self.passes
         if self.context is not None:
             compression["context"] = self.context
-        chunk_frames = numbers(self.chunk_frames, "chunk-frames")
+        chunk_frames = None if self.chunk_frames is None else numbers(self.chunk_frames, "chunk-frames")
         return VideoX2L.from_pretrained(
             self.model or "nano",
             device=self.device,
@@ -142,7 +156,7 @@ class EngineOptions:
             store=self.store,
             compressor=self.compressor,
             compression=compression,
-            chunk_frames=chunk_frames[0] if len(chunk_frames) == 1 else chunk_frames,
+            chunk_frames=chunk_frames[0] if chunk_frames and len(chunk_frames) == 1 else chunk_frames,
             k=self.k,
             moments=self.moments,
             seed=self.seed,
