@@ -22,6 +22,7 @@ from videox2l.models import load_model
 from videox2l.models.base import Turn
 from videox2l.models.video_xl.adapter import VideoXL
 from videox2l.models.video_xl_2.adapter import VideoXL2
+from videox2l.models.video_xl_2.config import VideoXL2Config
 from videox2l.models.video_xl_2.timestamps import clock_times_to_seconds, time_text
 from videox2l.oracles.manual import Manual
 from videox2l.reload import load_cache
@@ -136,6 +137,26 @@ def test_a_conversation_keeps_its_turns(video_xl_2):
 def test_times_are_written_as_published():
     assert [time_text(second) for second in (0.0, 60.06, 359.96)] == ["Time 0.0s:", "Time 60.1s:", "Time 360.0s:"]
     assert clock_times_to_seconds("from 01:05 to 1:00:10, 4:3") == "from 65 seconds to 3610 seconds, 4:3"
+
+
+def test_the_published_sizes_have_the_published_shapes(tmp_path):
+    config = VideoXL2Config(152064, 3584, 18944, 28, 28, 4)
+    with torch.device("meta"):
+        shapes = {name: tuple(tensor.shape) for name, tensor in VideoXL2(config, tmp_path).state_dict().items()}
+    tower = "model.vision_tower.vision_tower.vision_model."
+    expected = {
+        "lm_head.weight": (152064, 3584),
+        "model.layers.27.self_attn.k_proj.bias": (512,),
+        "model.mm_projector.0.weight": (3584, 1152),
+        "model.sae.temporal_encoding": (4, 1152),
+        "model.sae.encoder.3.proj_out.weight": (1152, 1152, 1, 1, 1),
+        "model.sae.encoder.4.relative_position_k.embeddings_table": (129, 1152),
+        "model.sae.encoder.5.conv.weight": (1152, 1152, 3, 3, 3),
+        f"{tower}embeddings.position_embedding.weight": (729, 1152),
+        f"{tower}encoder.layers.25.mlp.fc1.weight": (4304, 1152),
+    }
+    assert {name: shapes.get(name) for name in expected} == expected
+    assert not any(f"{tower}encoder.layers.26" in name or "post_layernorm" in name for name in shapes)
 
 
 def test_chunks_that_cut_groups_are_refused(video_xl_2):
