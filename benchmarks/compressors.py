@@ -61,9 +61,10 @@ def accuracies(
     found = {each.setting.name: each for each in result.settings}
     kinds = [*map(str, ratios), "chosen", "random"]
     full = found["full cache"]
-    print(f"{result.model}, {result.videos} videos, {len(full.outcomes)} questions, context {context}, oracle {engine.oracle}.")
+    print(f"{result.model}, {result.videos} videos, {len(full.outcomes)} questions, context {context}.")
     print(f"Full cache: {percent(full.detail_accuracy.value)} in {full.cache_tokens:.0f} tokens.\n")
-    print(f"| compressor | {' | '.join(f'{ratio}x' for ratio in ratios)} | {ratios[0]}x/{ratios[-1]}x | random oracle |")
+    columns = [*(f"{ratio}x" for ratio in ratios), f"{ratios[0]}x/{ratios[-1]}x, {engine.oracle}", "random oracle"]
+    print(f"| compressor | {' | '.join(columns)} |")
     print("|---|" + "---:|" * (len(ratios) + 2))
     for name in names:
         cells = []

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import json
+import math
+import shutil
+import sys
 from pathlib import Path
 
 import hf_models
 import pytest
 import torch
-from transformers import AutoModelForImageTextToText, AutoProcessor
+from transformers import (
+    AutoModelForImageTextToText,
+    AutoProcessor,
+    Blip2Config,
+    Gemma3Config,
+    Qwen2Config,
+    Qwen3_5Config,
+)
 from transformers.video_utils import VideoMetadata
+from videos import write_video
 
 from videox2l import FrameArray, VideoX2L
+from videox2l.cli import main
 from videox2l.compression.pool import Pool
+from videox2l.errors import ModelError, SettingsError
 from videox2l.generation import Generation, generate
 from videox2l.index import VideoIndex
 from videox2l.models import load_model
@@ -141,3 +155,93 @@ def test_with_every_kv_kept_the_model_is_itself(model, pixels, reference, chunk_
     assert made.full_tokens + len(model.question_ids(QUESTION)) == reference.inputs["input_ids"].shape[1]
     torch.testing.assert_close(last_logits(model, made, levels, "original"), reference.logits(), atol=1e-4, rtol=0)
     assert answer_ids(model, made, levels, "original") == reference.answer_ids()
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_video(tmp_path_factory.mktemp("clip") / "clip.mp4", 60, fps=10)  # 6 s of 96x48
+
+
+def test_a_saved_checkpoint_answers_on_the_command_line(directory, clip, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("VIDEOX2L_CACHE", str(tmp_path))
+    arguments = ["ask", clip, QUESTION, "--model", directory, "--fps", 2, "--chunk-frames", 4, "--max-new-tokens", 4]
+    monkeypatch.setattr(sys, "argv", ["videox2l", *map(str, arguments), "--levels", "2,4", "--json"])
+    with pytest.raises(SystemExit) as exit_info:
+        main()
+    assert not exit_info.value.code
+    answer = json.loads(capsys.readouterr().out)
+    assert [chunk["end_s"] for chunk in answer["chunks"]] == [2, 4, 6]
+    assert answer["cache_tokens"] < answer["full_cache_tokens"]
+
+
+@pytest.mark.parametrize("oracle", ["attention", "qk", "probe", "fusion"])
+def test_the_models_own_oracles_score_it(model, pixels, oracle):
+    engine, made = index(model, pixels, chunk_frames=4, oracle=oracle)
+    scores = [chunk.score for chunk in engine.ask(made, QUESTION).chunks]
+    assert len(scores) == 3
+    assert all(math.isfinite(score) for score in scores)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision_answers_nearly_as_full(directory, model, pixels, dtype):
+    half = load_model(directory, device="cpu", dtype=dtype)
+    _, made = index(model, pixels, compressor=EVERY_KV, chunk_frames=4, positions="original")
+    _, half_made = index(half, pixels, compressor=EVERY_KV, chunk_frames=4, positions="original")
+    assert half_made.kv(0, 1).keys.dtype == half.dtype
+    levels = (1,) * len(made.entries)
+    with torch.no_grad():
+        exact = last_logits(model, made, levels, "original")
+        rounded = last_logits(half, half_made, levels, "original")
+    assert torch.nn.functional.cosine_similarity(exact, rounded, dim=0) > 0.98
+
+
+@torch.no_grad()
+def test_a_chat_goes_on_behind_the_video(model, pixels):
+    engine, made = index(model, pixels, chunk_frames=4)
+    chat = engine.chat(made)
+    chat.ask(QUESTION, generation=Generation(max_new_tokens=2))
+    ids = model.question_ids("And then?", tuple(chat.turns))
+    text = model.tokenizer.decode(ids)
+    assert text.index(QUESTION) < text.index("And then?")
+    assert model.video_mark not in text
+
+
+def test_frames_of_any_size_are_taken(model):
+    for height, width in ((8, 8), (1, 64), (300, 20)):
+        engine, made = index(model, torch.zeros(3, 3, height, width, dtype=torch.uint8), chunk_frames=2)
+        assert engine.ask(made, QUESTION).full_cache_tokens > 0
+
+
+def test_levels_beyond_a_chunks_tokens_are_refused(model, pixels):
+    with pytest.raises(SettingsError, match="level 500 is not possible: a chunk of 2 frames has"):
+        index(model, pixels, compressor=Pool(levels=(2, 500)), chunk_frames=2)
+
+
+def config_only(directory: Path, config) -> Path:
+    config.save_pretrained(directory)
+    return directory
+
+
+def test_models_that_can_not_be_driven_say_why(tmp_path):
+    with pytest.raises(ModelError, match=r"text-only model \(qwen2\).*adapters for internvl, llava_onevision"):
+        load_model(config_only(tmp_path / "text", Qwen2Config()), device="cpu")
+    with pytest.raises(ModelError, match="sliding_attention layers"):
+        load_model(config_only(tmp_path / "gemma", Gemma3Config()), device="cpu")
+    with pytest.raises(ModelError, match="linear_attention layers"):
+        load_model(config_only(tmp_path / "linear", Qwen3_5Config()), device="cpu")
+    with pytest.raises(ModelError, match=r"'blip-2'.*no adapter.*docs/adding-a-model.md"):
+        load_model(config_only(tmp_path / "other", Blip2Config()), device="cpu")
+
+
+def test_a_checkpoint_that_lacks_something_says_what(directory, tmp_path):
+    if "smolvlm" in directory.name:
+        return  # has a template of its own for videos
+    for name in ("weights", "template", "tokenizer"):
+        shutil.copytree(directory, tmp_path / name)
+    (tmp_path / "weights" / "model.safetensors").unlink()
+    (tmp_path / "template" / "chat_template.jinja").unlink()
+    for file in (tmp_path / "tokenizer").glob("tokenizer*"):
+        file.unlink()
+    for name, message in (("weights", "no .*safetensors"), ("template", "no chat template"), ("tokenizer", "no token")):
+        with pytest.raises(ModelError, match=message):
+            load_model(tmp_path / name, device="cpu")

@@ -42,7 +42,8 @@ class VideoX2L:
     chunk_frames: frames in a chunk, or the first chunks' sizes one by one, the last one repeated; by default the
     model's own. oracle: by name, or one of your own. encoder: the dual encoder that embeds frames for the contrastive
     oracle. k: chunks re-loaded at the finest level. moments: what the manual oracle selects. seed: of the random
-    oracle. positions: see `load_cache`. store: where indexes are kept.
+    oracle. smoothing: width in chunks over which an oracle's scores are smoothed. positions: see `load_cache`. store:
+    where indexes are kept.
     """
 
     model: MLLM
@@ -53,6 +54,7 @@ class VideoX2L:
     k: int = 3
     moments: str = ""
     seed: int = 0
+    smoothing: float = 0.0
     positions: Positions = "contiguous"
     store: Store = field(default_factory=lambda: open_store("ram"))
 
@@ -175,10 +177,11 @@ class VideoX2L:
         chosen = oracle or self.oracle
         chosen = self._oracle(chosen, k) if isinstance(chosen, str) else chosen
         scores = chosen.score(self.model, index, question)
-        return select_top_k(scores, index, None if chosen.decides else k)
+        selection = select_top_k(scores, index, None if chosen.decides else k)
+        return replace(selection, notes=chosen.notes(question))
 
     def _oracle(self, name: str, k: int) -> Oracle:
-        return make_oracle(name, OracleSettings(k, self.seed, self.moments, self.encoder))
+        return make_oracle(name, OracleSettings(k, self.seed, self.moments, self.encoder, self.smoothing))
 
     def _check_length(self, question_tokens: int, cache_tokens: int) -> None:
         limit = self.model.max_positions
@@ -261,7 +264,7 @@ class AnswerStream:
             question=question,
             moments=tuple(reports[chunk] for chunk in selection.moments),
             index=index,
-            notes=(*index.notes, *notes),
+            notes=(*index.notes, *selection.notes, *notes),
         )
 
     def __iter__(self) -> Iterator[str]:

@@ -159,8 +159,10 @@ class Selection:
     levels: nominal compression ratio per chunk, in temporal order.
     scores: relevance per chunk, higher is more relevant; comparable only within one question.
     moments: the most relevant chunks among those read at the finest ratio, best first.
+    notes: what the user should know of how it came about.
     """
 
     levels: tuple[int, ...]
     scores: tuple[float, ...]
+    notes: tuple[str, ...] = ()
     moments: tuple[int, ...]

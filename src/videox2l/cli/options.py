@@ -110,7 +110,8 @@ class EngineOptions:
     oracle: Annotated[
         str | None,
         typer.Option(
-            help="What scores the chunks: attention, qk, contrastive, probe, random, uniform or manual.",
+            help="What scores the chunks: attention, qk, contrastive, probe, fusion, random, uniform or manual; "
+            "attention+qk fuses two.",
             show_default="contrastive if there is an encoder, else attention",
             rich_help_panel=ANSWER,
         ),
@@ -124,6 +125,9 @@ class EngineOptions:
         str,
         typer.Option(help="For the manual oracle: chunk numbers (3,5) or times (1:10-1:30).", rich_help_panel=ANSWER),
     ] = ""
+    smoothing: Annotated[
+        float, typer.Option(help="Smooth scores over so many chunks around each.", rich_help_panel=ANSWER)
+    ] = 0.0
     seed: Annotated[int, typer.Option(help="Of the random oracle and of sampling.", rich_help_panel=ANSWER)] = 0
 
     def engine(self) -> VideoX2L:
@@ -160,6 +164,7 @@ class EngineOptions:
             k=self.k,
             moments=self.moments,
             seed=self.seed,
+            smoothing=self.smoothing,
             positions=self.positions,
         )
 

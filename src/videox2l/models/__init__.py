@@ -6,10 +6,12 @@ import json
 from pathlib import Path
 
 import torch
+from transformers import AutoConfig
 
 from videox2l.errors import ModelError, SettingsError
 from videox2l.models.base import MLLM
 from videox2l.models.checkpoint import checkpoint_directory
+from videox2l.models.hugging_face import refuse_decoder
 from videox2l.models.internvl import InternVL
 from videox2l.models.llava_onevision import LlavaOnevision
 from videox2l.models.qwen2_5_vl import Qwen2_5VL
@@ -42,13 +44,25 @@ def load_model(model: str | Path = "nano", device: str = "auto", dtype: str = "a
         raise ModelError(f"{directory / 'config.json'} is not valid JSON ({error}): download it again") from error
     adapter = next((adapter for adapter in ADAPTERS if adapter.accepts(config)), None)
     if adapter is None:
-        known = sorted({adapter.model_type for adapter in ADAPTERS})
-        raise ModelError(
-            f"model type {config.get('model_type')!r} of {model} has no adapter; there are {', '.join(known)} "
-            "(CONTRIBUTING.md says how to write one)"
-        )
+        raise ModelError(refusal(directory, config, str(model)))
     place = pick_device(device)
     return adapter.from_directory(directory, place, pick_dtype(dtype, place, config), str(model))
+
+
+def refusal(directory: Path, config: dict, name: str) -> str:
+    """Why a model without an adapter has none, as far as its configuration tells, and what there is."""
+    model_type = config.get("model_type")
+    known = sorted({adapter.model_type for adapter in ADAPTERS})
+    there_is = f"there are adapters for {', '.join(known)} (docs/adding-a-model.md says how to write one)"
+    if not any(part.startswith(("vision_", "visual", "mm_")) for part in config):
+        return f"{name} is a text-only model ({model_type}) and sees no video: {there_is}"
+    try:
+        refuse_decoder(AutoConfig.from_pretrained(directory).get_text_config())
+    except ModelError as error:
+        return f"{name} ({model_type}) can't be used: {error}; {there_is}"
+    except Exception:  # a configuration transformers does not know tells no more
+        pass
+    return f"model type {model_type!r} of {name} has no adapter: {there_is}"
 
 
 def pick_device(device: str) -> torch.device:

@@ -22,3 +22,7 @@ class Oracle(ABC):
     @abstractmethod
     def score(self, model: MLLM, index: VideoIndex, question: str) -> Tensor:
         """Relevance of each chunk to the question, fp32 (chunks,)."""
+
+    def notes(self, question: str) -> tuple[str, ...]:
+        """What the user should know of how the question was read."""
+        return ()

@@ -27,3 +27,10 @@ class Contrastive(Oracle):
         text = self.encoder.embed_text(question).cpu()  # (d,)
         chunks = range(len(index.entries))
         return torch.stack([(index.embeddings(chunk).float() @ text).max() for chunk in chunks])
+
+    def notes(self, question: str) -> tuple[str, ...]:
+        """Says where the question was cut, if it is longer than the text tower takes."""
+        words, read = len(question.split()), len(self.encoder.readable(question).split())
+        if read == words:
+            return ()
+        return (f"the contrastive oracle read {read} of the question's {words} words: its encoder takes no more",)

@@ -31,6 +31,10 @@ class DualEncoder(ABC):
     def embed_text(self, text: str) -> Tensor:
         """Normalised embedding (d,) of a question."""
 
+    def readable(self, text: str) -> str:
+        """As much of a text as `embed_text` reads."""
+        return text
+
 
 class HubDualEncoder(DualEncoder):
     """Any CLIP, SigLIP or SigLIP2 of transformers, by hub id or directory; one embedding per frame.
@@ -65,12 +69,8 @@ class HubDualEncoder(DualEncoder):
     @torch.no_grad()
     def embed_text(self, text: str) -> Tensor:
         """The question's embedding, (d,)."""
-        tokenizer = self.processor.tokenizer
-        words = re.findall(r"\S+", text)
-        while len(words) > 1 and len(tokenizer(" ".join(words))["input_ids"]) > self.max_text_tokens:
-            words.pop()
-        inputs = tokenizer(
-            " ".join(words),
+        inputs = self.processor.tokenizer(
+            self.readable(text),
             padding=self.padding,
             truncation=True,
             max_length=self.max_text_tokens,
@@ -78,6 +78,13 @@ class HubDualEncoder(DualEncoder):
         )
         inputs = {name: value.to(self.device) for name, value in inputs.items()}
         return F.normalize(pooled(self.model.get_text_features(**inputs)).float(), dim=-1)[0]
+
+    def readable(self, text: str) -> str:
+        """The text up to the last whole word that the text tower takes."""
+        words = re.findall(r"\S+", text)
+        while len(words) > 1 and len(self.processor.tokenizer(" ".join(words))["input_ids"]) > self.max_text_tokens:
+            words.pop()
+        return " ".join(words)
 
 
 def pooled(output: Tensor | object) -> Tensor:

@@ -51,8 +51,11 @@ class Probe(Oracle):
         prompt, asked, sizes = len(index.prompt), len(ids), torch.tensor([len(kv) for kv in kvs])
         cache = model.new_cache(prompt + int(sizes.sum()) + len(chunks) * asked)
         cache.append(index.prompt)
+        nexts = []  # the position behind each chunk
         for kv in kvs:
-            cache.append(kv, torch.arange(prompt, prompt + len(kv), device=model.device))
+            places = model.contiguous(kv.positions, index.prompt.positions.to(model.device))
+            cache.append(kv, places)
+            nexts.append(int(places.max()) + 1)
 
         copies = torch.arange(len(chunks)).repeat_interleave(asked)  # whose question each asking token is
         steps = torch.arange(asked).repeat(len(chunks))
@@ -61,7 +64,7 @@ class Probe(Oracle):
         sees_chunk = copies[:, None] == chunk_of_kv
         sees_question = (copies[:, None] == copies) & (steps[:, None] >= steps)
         mask = torch.cat([sees_prompt, sees_chunk, sees_question], dim=1)  # (askers, cache + askers)
-        positions = prompt + sizes[copies] + steps
+        positions = torch.tensor(nexts)[copies] + steps
 
         states = model.run(
             model.embed(ids).repeat(len(chunks), 1),

@@ -1,0 +1,46 @@
+"""Several oracles' rankings as one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from videox2l.errors import SettingsError
+from videox2l.index import VideoIndex
+from videox2l.models.base import MLLM
+from videox2l.oracles.base import Oracle
+
+
+@dataclass(frozen=True)
+class Fusion(Oracle):
+    """Reciprocal rank fusion: the sum over oracles of 1 / (constant + rank) (Cormack et al., SIGIR 2009).
+
+    Ranks need no common scale, so a probability and a cosine fuse as they are; chunks of equal score share the mean of
+    their ranks.
+
+    oracles: two or more that score; one that decides by itself has no ranking to fuse.
+    Raises: SettingsError.
+    """
+
+    oracles: tuple[Oracle, ...]
+    constant: float = 60.0
+
+    def __post_init__(self) -> None:
+        if len(self.oracles) < 2 or any(oracle.decides for oracle in self.oracles):
+            raise SettingsError("fusion needs two or more oracles that score chunks, as in attention+contrastive")
+
+    def score(self, model: MLLM, index: VideoIndex, question: str) -> Tensor:
+        """Every oracle once."""
+        fused = torch.zeros(len(index.entries))
+        for oracle in self.oracles:
+            scores = oracle.score(model, index, question)
+            above = (scores > scores[:, None]).sum(dim=1)
+            equal = (scores == scores[:, None]).sum(dim=1)
+            fused += 1 / (self.constant + above + (equal + 1) / 2)
+        return fused
+
+    def notes(self, question: str) -> tuple[str, ...]:
+        """What the oracles have to say."""
+        return tuple(note for oracle in self.oracles for note in oracle.notes(question))
