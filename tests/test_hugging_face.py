@@ -54,7 +54,7 @@ def pixels() -> torch.Tensor:
 
 
 def index(model, pixels: torch.Tensor, **settings) -> tuple[VideoX2L, VideoIndex]:
-    engine = VideoX2L(model, **settings)
+    engine = VideoX2L(model, **{"compressor": Pool(levels=(2, 4)), **settings})
     video = FrameArray(pixels, [float(second) for second in range(len(pixels))])
     return engine, engine.index(video, Sampling(fps=1))
 

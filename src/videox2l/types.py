@@ -164,5 +164,5 @@ class Selection:
 
     levels: tuple[int, ...]
     scores: tuple[float, ...]
-    notes: tuple[str, ...] = ()
     moments: tuple[int, ...]
+    notes: tuple[str, ...] = ()
