@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, pre_tokenizers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, pre_tokenizers, processors
 from tokenizers.models import BPE
 from transformers import (
     GotOcr2ImageProcessor,
@@ -15,6 +15,11 @@ from transformers import (
     InternVLForConditionalGeneration,
     InternVLProcessor,
     InternVLVideoProcessor,
+    LlavaNextImageProcessor,
+    LlavaNextVideoConfig,
+    LlavaNextVideoForConditionalGeneration,
+    LlavaNextVideoProcessor,
+    LlavaNextVideoVideoProcessor,
     LlavaOnevisionConfig,
     LlavaOnevisionForConditionalGeneration,
     LlavaOnevisionImageProcessor,
@@ -255,6 +260,48 @@ def smolvlm(directory: Path) -> None:
     )
 
 
+def llava_next_video(directory: Path) -> None:
+    words = tokenizer("", ["<image>", "<video>", "<s>"])
+    words.bos_token = "<s>"
+    words._tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A", special_tokens=[("<s>", words.convert_tokens_to_ids("<s>"))]
+    )
+    words.chat_template = (  # Vicuna's, which leaves <s> to the tokenizer
+        "{% for message in messages %}{{ message['role'].upper() }}: "
+        "{% for part in message['content'] %}{% if part['type'] == 'video' %}<video>\n{% else %}{{ part['text'] }}"
+        "{% endif %}{% endfor %} {% endfor %}{% if add_generation_prompt %}ASSISTANT:{% endif %}"
+    )
+    config = LlavaNextVideoConfig(
+        vision_config=dict(
+            model_type="clip_vision_model",
+            hidden_size=32,
+            intermediate_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            image_size=56,
+            patch_size=14,
+        ),
+        text_config=dict(model_type="llama", vocab_size=len(words), **TEXT),
+        image_token_index=words.convert_tokens_to_ids("<image>"),
+        video_token_index=words.convert_tokens_to_ids("<video>"),
+        image_grid_pinpoints=[[56, 56]],
+    )
+    size, crop = {"shortest_edge": 56}, {"height": 56, "width": 56}
+    save(
+        directory,
+        LlavaNextVideoForConditionalGeneration(config),
+        LlavaNextVideoProcessor(
+            LlavaNextVideoVideoProcessor(size=size, crop_size=crop),
+            LlavaNextImageProcessor(size=size, crop_size=crop, image_grid_pinpoints=[[56, 56]]),
+            words,
+            patch_size=14,
+            vision_feature_select_strategy="default",
+            num_additional_image_tokens=1,
+            chat_template=words.chat_template,
+        ),
+    )
+
+
 def qwen_ids(words: PreTrainedTokenizerFast) -> dict[str, int]:
     names = {"image_token_id": "image_pad", "video_token_id": "video_pad"}
     names |= {"vision_start_token_id": "vision_start", "vision_end_token_id": "vision_end"}
@@ -263,6 +310,7 @@ def qwen_ids(words: PreTrainedTokenizerFast) -> dict[str, int]:
 
 FAMILIES: dict[str, Callable[[Path], None]] = {
     "internvl": internvl,
+    "llava_next_video": llava_next_video,
     "llava_onevision": llava_onevision,
     "qwen2_5_vl": qwen2_5_vl,
     "qwen3_vl": qwen3_vl,

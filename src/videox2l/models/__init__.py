@@ -13,6 +13,7 @@ from videox2l.models.base import MLLM
 from videox2l.models.checkpoint import checkpoint_directory
 from videox2l.models.hugging_face import refuse_decoder
 from videox2l.models.internvl import InternVL
+from videox2l.models.llava_next_video import LlavaNextVideo
 from videox2l.models.llava_onevision import LlavaOnevision
 from videox2l.models.qwen2_5_vl import Qwen2_5VL
 from videox2l.models.qwen3_vl import Qwen3VL
@@ -20,7 +21,16 @@ from videox2l.models.smolvlm import SmolVLM
 from videox2l.models.video_xl.adapter import VideoXL
 from videox2l.models.video_xl_2.adapter import VideoXL2
 
-ADAPTERS: tuple[type[MLLM], ...] = (InternVL, LlavaOnevision, Qwen2_5VL, Qwen3VL, SmolVLM, VideoXL, VideoXL2)
+ADAPTERS: tuple[type[MLLM], ...] = (
+    InternVL,
+    LlavaNextVideo,
+    LlavaOnevision,
+    Qwen2_5VL,
+    Qwen3VL,
+    SmolVLM,
+    VideoXL,
+    VideoXL2,
+)
 """Every family; a checkpoint goes to the first one that accepts its config.json."""
 
 NANO = Path(__file__).parent.parent / "nano"

@@ -152,7 +152,9 @@ class HuggingFaceMLLM(MLLM):
 
     def prompt_ids(self, video: VideoOutline) -> Tensor:
         """Token ids of the chat template up to the video."""
-        return self.ids(self.conversation(()).partition(self.video_mark)[0] + self.before_video(video))
+        text = self.conversation(()).partition(self.video_mark)[0] + self.before_video(video)
+        bos = self.tokenizer.bos_token
+        return self.ids(text, opens=not (bos and text.startswith(bos)))
 
     def question_ids(self, question: str, history: tuple[Turn, ...] = ()) -> Tensor:
         """Token ids of the chat template from the video on."""
@@ -181,9 +183,12 @@ class HuggingFaceMLLM(MLLM):
             raise ModelError(f"the chat template of {self.name} has no place for a video ({self.video_mark})")
         return text
 
-    def ids(self, text: str) -> Tensor:
-        """Token ids of a piece of the prompt, (n,)."""
-        return self.tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"][0].long()
+    def ids(self, text: str, opens: bool = False) -> Tensor:
+        """Token ids of a piece of the prompt, (n,).
+
+        opens: whether it is the first piece, which begins with what the tokenizer puts before a text.
+        """
+        return self.tokenizer(text, add_special_tokens=opens, return_tensors="pt")["input_ids"][0].long()
 
     def unknown_words(self, text: str) -> tuple[str, ...]:
         """None: these models' tokenizers can write anything."""
