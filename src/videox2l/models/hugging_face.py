@@ -34,7 +34,7 @@ from videox2l.types import VideoOutline
 ATTENTION = "videox2l"
 """The name of our attention function in transformers' registry."""
 
-QUESTION_MARK = "\N{OBJECT REPLACEMENT CHARACTER}"
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
 
 
 @dataclass(frozen=True)
@@ -135,6 +135,8 @@ class HuggingFaceMLLM(MLLM):
                 f"checkpoint {directory} lacks {len(missing)} parameters ({', '.join(missing[:3])}): it is incomplete "
                 "or of another architecture"
             )
+        if not any((directory / name).is_file() for name in TOKENIZER_FILES):
+            raise ModelError(f"{directory} has no tokenizer ({', '.join(TOKENIZER_FILES)}): download all of it")
         try:
             tokenizer = AutoTokenizer.from_pretrained(directory)
             video_processor = AutoVideoProcessor.from_pretrained(directory)
@@ -171,7 +173,7 @@ class HuggingFaceMLLM(MLLM):
 
     def conversation(self, turns: tuple[Turn, ...]) -> str:
         """The chat template's text of a conversation about a video, up to the answer to the last question."""
-        turns = turns or (Turn(QUESTION_MARK, ""),)
+        turns = turns or (Turn("", ""),)
         messages: list[dict[str, Any]] = []
         for turn in turns:
             content: list[dict[str, str]] = [{"type": "text", "text": turn.question}]
