@@ -133,7 +133,7 @@ def test_ram_disk_and_another_process_give_the_same_bytes_and_answer(
     answers = [of.ask(of.index(made_clip), "Who?", generation=SHORT).text for of in (engine, on_disk, on_disk)]
     paths = map(str, (checkpoint, made_clip, tmp_path / "known", tmp_path / "fresh"))
     ran = subprocess.run(
-        [sys.executable, "-c", ANOTHER_PROCESS, *paths], capture_output=True, text=True, check=False, timeout=120
+        [sys.executable, "-c", ANOTHER_PROCESS, *paths], capture_output=True, text=True, check=False, timeout=300
     )
     assert ran.returncode == 0, ran.stderr
     there = json.loads(ran.stdout)
@@ -344,6 +344,16 @@ def test_bad_input_is_one_clear_sentence(
     assert named in message
     assert "\n" not in message.strip()
     assert 20 < len(message) < 400
+
+
+def test_a_question_that_can_not_fit_is_refused_before_it_is_run(
+    engine: VideoX2L, made_clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = engine.index(made_clip)
+    monkeypatch.setattr(engine.model, "max_positions", 700)
+    monkeypatch.setattr(engine.model, "run", lambda *_, **__: pytest.fail("the question was run"))
+    with pytest.raises(QuestionError):
+        engine.ask(index, "why? " * 200)
 
 
 def test_an_unknown_model_names_what_was_asked(monkeypatch: pytest.MonkeyPatch) -> None:
