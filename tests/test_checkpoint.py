@@ -106,7 +106,7 @@ BROKEN: dict[str, tuple[str, Callable[[Path], object]]] = {
     "no config": ("config.json", lambda at: (at / "config.json").unlink()),
     "config that is no JSON": ("config.json", lambda at: (at / "config.json").write_text("{")),
     "no weights": ("safetensors", lambda at: (at / "model.safetensors").unlink()),
-    "unknown model type": ("'mamba'", lambda at: change_config(at, model_type="mamba")),
+    "unknown model type": ("mamba", lambda at: change_config(at, model_type="mamba")),
     "no summary tokens, so Video-XL-2's": ("siglip_vision_model", lambda at: change_config(at, enable_beacon=False)),
     "another projector": ("'linear'", lambda at: change_config(at, mm_projector_type="linear")),
     "fewer summary projections": ("beacon_param", lambda at: change_config(at, beacon_param=["q"])),
