@@ -8,20 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from videox2l.index import VideoIndex
+from videox2l.types import ChunkReport
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-
-@dataclass(frozen=True)
-class ChunkReport:
-    """What an answer says of one chunk: its time span in seconds, relevance score and real compression ratio."""
-
-    index: int
-    start_s: float
-    end_s: float
-    score: float
-    level: int
 
 
 @dataclass(frozen=True)
@@ -66,7 +56,13 @@ class Answer:
         """
         from videox2l.timeline import draw_timeline, save_figure
 
-        figure = draw_timeline(self)
+        figure = draw_timeline(
+            f"{self.question}  \N{RIGHTWARDS ARROW}  {self.text}",
+            f"{self.cache_tokens} of {self.full_cache_tokens} tokens in the cache "
+            f"({self.full_cache_tokens / self.cache_tokens:.1f}x smaller)",
+            self.chunks,
+            self.index.thumbnail,
+        )
         if file is not None:
             save_figure(figure, Path(file))
         return figure

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
 import torch
 
-from videox2l.answer import Answer, ChunkReport
-from videox2l.cache import KVCache
+from videox2l.answer import Answer
+from videox2l.answer_stream import AnswerStream, Clock
 from videox2l.compression import Compressor, default_compressor, make_compressor
 from videox2l.errors import QuestionError, SettingsError
-from videox2l.generation import Generation, generate, stream_text
+from videox2l.generation import Generation
 from videox2l.index import VideoIndex
 from videox2l.indexing import IndexProgress, build_index, open_index
 from videox2l.models import load_model
@@ -210,85 +208,6 @@ def check_question(question: str) -> None:
     """Raises: QuestionError if there is nothing asked."""
     if not question.strip():
         raise QuestionError("the question is empty: ask something about the video")
-
-
-@dataclass
-class Clock:
-    """Seconds by stage; a stage entered again adds up."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def __call__(self, stage: str) -> Iterator[None]:
-        """Time a stage."""
-        started = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - started
-
-
-class AnswerStream:
-    """An answer as it is decoded: an iterator over pieces of text, and `.answer` once they are all taken."""
-
-    def __init__(
-        self,
-        model: MLLM,
-        index: VideoIndex,
-        question: str,
-        selection: Selection,
-        cache: KVCache,
-        ids: torch.Tensor,
-        generation: Generation,
-        clock: Clock,
-        finished: Callable[[Answer], None] = lambda _: None,
-    ):
-        self._clock, self._tell_finished = clock, finished
-        self._pieces = stream_text(generate(model, cache, ids, generation), model.tokenizer, generation.stop)
-        self._text = ""
-        self._finished = False
-        reports = tuple(
-            ChunkReport(entry.chunk.index, entry.chunk.start_s, entry.chunk.end_s, score, entry.ratios[level])
-            for entry, level, score in zip(index.entries, selection.levels, selection.scores, strict=True)
-        )
-        unknown = model.unknown_words(question)
-        notes = (f"{model.name} does not know: {', '.join(unknown)}",) if unknown else ()
-        self._draft = Answer(
-            text="",
-            chunks=reports,
-            cache_tokens=index.tokens(selection.levels),
-            full_cache_tokens=index.full_tokens,
-            timings_s=clock.seconds,
-            model=model.name,
-            index_reused=index.reused,
-            question=question,
-            moments=tuple(reports[chunk] for chunk in selection.moments),
-            index=index,
-            notes=(*index.notes, *selection.notes, *notes),
-        )
-
-    def __iter__(self) -> Iterator[str]:
-        return self
-
-    @torch.no_grad()
-    def __next__(self) -> str:
-        with self._clock("decode" if self._text else "first_token"):
-            piece = next(self._pieces, None)
-        if piece is None:
-            if not self._finished:
-                self._finished = True
-                self._tell_finished(self.answer)
-            raise StopIteration
-        self._text += piece
-        return piece
-
-    @property
-    def answer(self) -> Answer:
-        """The finished answer; pieces that were not taken yet are decoded first."""
-        if not self._finished:
-            for _ in self:
-                pass
-        return replace(self._draft, text=self._text.strip(), timings_s=dict(self._clock.seconds))
 
 
 class Chat:

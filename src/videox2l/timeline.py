@@ -2,51 +2,55 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
+from torch import Tensor
 
 from videox2l.errors import SettingsError, StoreError
 from videox2l.times import clock
-
-if TYPE_CHECKING:
-    from videox2l.answer import Answer
+from videox2l.types import ChunkReport
 
 FINE, COARSE = "#2563eb", "#cbd5e1"
 THUMBNAILS = 12
 
 
-def draw_timeline(answer: Answer) -> Figure:
-    """Relevance and level of every chunk of an answer, with frame thumbnails above."""
+def draw_timeline(
+    title: str, subtitle: str, chunks: Sequence[ChunkReport], thumbnail: Callable[[int], Tensor]
+) -> Figure:
+    """Relevance and level of every chunk, with frame thumbnails above.
+
+    thumbnail: a chunk's picture, uint8 (3, h, w).
+    """
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     strip, bars = figure.subplots(2, 1, sharex=True, height_ratios=[1, 2])
-    starts = np.array([chunk.start_s for chunk in answer.chunks])
-    widths = np.array([chunk.end_s - chunk.start_s for chunk in answer.chunks])
+    starts = np.array([chunk.start_s for chunk in chunks])
+    widths = np.array([chunk.end_s - chunk.start_s for chunk in chunks])
     begin_s, end_s = starts[0], starts[-1] + widths[-1]
 
-    finest = min(chunk.level for chunk in answer.chunks)
-    shown = np.unique(np.linspace(0, len(answer.chunks) - 1, THUMBNAILS).astype(int))
+    finest = min(chunk.level for chunk in chunks)
+    shown = np.unique(np.linspace(0, len(chunks) - 1, THUMBNAILS).astype(int))
     cell_s = (end_s - begin_s) / len(shown)
     strip.set_ylim(0, 1)
     for place, chunk in enumerate(shown):
-        image = answer.index.thumbnail(int(chunk)).permute(1, 2, 0).numpy()  # (h, w, 3)
+        image = thumbnail(int(chunk)).permute(1, 2, 0).numpy()  # (h, w, 3)
         box = (begin_s + (place + 0.03) * cell_s, 0.05, cell_s * 0.94, 0.9)
         inset = strip.inset_axes(box, transform=strip.transData)
         inset.imshow(image)
         inset.set(xticks=[], yticks=[])
-        edge = FINE if answer.chunks[chunk].level == finest else COARSE
+        edge = FINE if chunks[chunk].level == finest else COARSE
         for spine in inset.spines.values():
             spine.set(edgecolor=edge, linewidth=2)
     strip.set_axis_off()
-    strip.set_title(f"{answer.question}  \N{RIGHTWARDS ARROW}  {answer.text}", loc="left", fontsize=12, wrap=True)
+    strip.set_title(title, loc="left", fontsize=12, wrap=True, parse_math=False)
 
-    scores = np.array([chunk.score for chunk in answer.chunks])
+    scores = np.array([chunk.score for chunk in chunks])
     floor = scores.min() - 0.08 * (np.ptp(scores) or 1.0)  # so that the least relevant chunk has a bar too
-    for level in sorted({chunk.level for chunk in answer.chunks}):
-        of_level = np.array([chunk.level == level for chunk in answer.chunks])
+    for level in sorted({chunk.level for chunk in chunks}):
+        of_level = np.array([chunk.level == level for chunk in chunks])
         bars.bar(
             starts[of_level],
             scores[of_level] - floor,
@@ -61,13 +65,7 @@ def draw_timeline(answer: Answer) -> Figure:
     bars.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: clock(seconds)))
     bars.spines[["top", "right"]].set_visible(False)
     bars.legend(loc="lower right", bbox_to_anchor=(1, 1), frameon=False, ncols=4, fontsize=9)
-    ratio = answer.full_cache_tokens / answer.cache_tokens
-    bars.set_title(
-        f"{answer.cache_tokens} of {answer.full_cache_tokens} tokens in the cache ({ratio:.1f}x smaller)",
-        loc="left",
-        fontsize=9,
-        color="#475569",
-    )
+    bars.set_title(subtitle, loc="left", fontsize=9, color="#475569")
     return figure
 
 

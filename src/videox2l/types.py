@@ -166,3 +166,14 @@ class Selection:
     scores: tuple[float, ...]
     moments: tuple[int, ...]
     notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ChunkReport:
+    """What an answer says of one chunk: its time span in seconds, relevance score and real compression ratio."""
+
+    index: int
+    start_s: float
+    end_s: float
+    score: float
+    level: int

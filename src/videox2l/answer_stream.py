@@ -1,0 +1,96 @@
+"""An answer while it is decoded: its pieces of text, and the seconds each stage takes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+import torch
+
+from videox2l.answer import Answer
+from videox2l.cache import KVCache
+from videox2l.generation import Generation, generate, stream_text
+from videox2l.index import VideoIndex
+from videox2l.models.base import MLLM
+from videox2l.types import ChunkReport, Selection
+
+
+@dataclass
+class Clock:
+    """Seconds by stage; a stage entered again adds up."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        """Time a stage."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - started
+
+
+class AnswerStream:
+    """An answer as it is decoded: an iterator over pieces of text, and `.answer` once they are all taken."""
+
+    def __init__(
+        self,
+        model: MLLM,
+        index: VideoIndex,
+        question: str,
+        selection: Selection,
+        cache: KVCache,
+        ids: torch.Tensor,
+        generation: Generation,
+        clock: Clock,
+        finished: Callable[[Answer], None] = lambda _: None,
+    ):
+        self._clock, self._tell_finished = clock, finished
+        self._pieces = stream_text(generate(model, cache, ids, generation), model.tokenizer, generation.stop)
+        self._text = ""
+        self._finished = False
+        reports = tuple(
+            ChunkReport(entry.chunk.index, entry.chunk.start_s, entry.chunk.end_s, score, entry.ratios[level])
+            for entry, level, score in zip(index.entries, selection.levels, selection.scores, strict=True)
+        )
+        unknown = model.unknown_words(question)
+        notes = (f"{model.name} does not know: {', '.join(unknown)}",) if unknown else ()
+        self._draft = Answer(
+            text="",
+            chunks=reports,
+            cache_tokens=index.tokens(selection.levels),
+            full_cache_tokens=index.full_tokens,
+            timings_s=clock.seconds,
+            model=model.name,
+            index_reused=index.reused,
+            question=question,
+            moments=tuple(reports[chunk] for chunk in selection.moments),
+            index=index,
+            notes=(*index.notes, *selection.notes, *notes),
+        )
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    @torch.no_grad()
+    def __next__(self) -> str:
+        with self._clock("decode" if self._text else "first_token"):
+            piece = next(self._pieces, None)
+        if piece is None:
+            if not self._finished:
+                self._finished = True
+                self._tell_finished(self.answer)
+            raise StopIteration
+        self._text += piece
+        return piece
+
+    @property
+    def answer(self) -> Answer:
+        """The finished answer; pieces that were not taken yet are decoded first."""
+        if not self._finished:
+            for _ in self:
+                pass
+        return replace(self._draft, text=self._text.strip(), timings_s=dict(self._clock.seconds))
