@@ -104,16 +104,15 @@ TIMES = {
     "order": 0.05,
 }
 ALL = {
-    "describe": 0.13,
-    "when": 0.2,
-    "attribute": 0.11,
-    "where": 0.1,
+    "describe": 0.15,
+    "when": 0.27,
+    "attribute": 0.12,
+    "where": 0.11,
     "exist": 0.12,
-    "glance": 0.07,
-    "look": 0.08,
-    "at": 0.08,
+    "look": 0.05,
+    "at": 0.06,
     "order": 0.05,
-    "count": 0.03,
+    "count": 0.04,
     "global": 0.03,
 }
 
