@@ -73,8 +73,9 @@ def generate(model: MLLM, cache: KVCache, ids: Tensor, settings: Generation) -> 
     processors = settings.processors()
     generator = torch.Generator(model.device).manual_seed(settings.seed)
     seen = ids.to(model.device)
-    states = model.run(model.embed(seen), cache)
+    asked = seen
     for _ in range(settings.max_new_tokens):
+        states = model.run(model.embed(asked), cache)
         logits = processors(seen[None], model.logits(states[-1:]))  # (1, vocabulary)
         if settings.temperature > 0:
             token = torch.multinomial(logits.softmax(-1), 1, generator=generator)[0]
@@ -83,8 +84,7 @@ def generate(model: MLLM, cache: KVCache, ids: Tensor, settings: Generation) -> 
         if int(token) in model.eos_ids:
             return
         yield int(token)
-        seen = torch.cat([seen, token])
-        states = model.run(model.embed(token), cache)
+        seen, asked = torch.cat([seen, token]), token
 
 
 def stream_text(ids: Iterator[int], tokenizer: PreTrainedTokenizerBase, stop: tuple[str, ...]) -> Iterator[str]:

@@ -50,7 +50,10 @@ def vision_config(directory: Path, config: VideoXL2Config) -> dict[str, Any]:
             "published siglip-so400m-patch14-384: put the tower's config.json there under that name"
         )
     if values.get("model_type") != "siglip_vision_model":
-        raise ModelError(f"vision tower type {values.get('model_type')!r} of {directory} is not siglip_vision_model")
+        raise ModelError(
+            f"{directory} has a {values.get('model_type')!r} vision tower and no visual summary tokens (enable_beacon), "
+            "so it is neither a Video-XL nor a Video-XL-2 checkpoint: pass one of these"
+        )
     if values.get("hidden_size") != config.mm_hidden_size:
         raise ModelError(
             f"the vision tower of {directory} has {values.get('hidden_size')} channels and config.json asks for "
