@@ -157,6 +157,20 @@ def test_with_every_kv_kept_the_model_is_itself(model, pixels, reference, chunk_
     assert answer_ids(model, made, levels, "original") == reference.answer_ids()
 
 
+@pytest.mark.parametrize("context", ["compressed", "full"])
+def test_a_later_frame_changes_no_earlier_kv(model, pixels, context):
+    """Not by a bit: the encoder and the decoder see a chunk when it comes, and nothing behind it."""
+    compressor = Pool(levels=(1, 4), context=context)
+    touched = pixels.clone()
+    touched[9, 0, 5, 5] ^= 255
+    (_, before), (_, after) = (index(model, video, compressor=compressor, chunk_frames=4) for video in (pixels, touched))
+    for level in (1, 4):
+        for chunk in range(3):
+            old, new = before.kv(chunk, level), after.kv(chunk, level)
+            same = torch.equal(old.keys, new.keys) and torch.equal(old.values, new.values)
+            assert same == (chunk < 2)
+
+
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_video(tmp_path_factory.mktemp("clip") / "clip.mp4", 60, fps=10)  # 6 s of 96x48
