@@ -30,7 +30,7 @@ from videox2l.synthesis.plan import NeedleSettings
 from videox2l.synthesis.writer import VideoFormat
 
 TESTS = Path(__file__).parents[1] / "tests"
-RATIOS = (2, 8, 32)
+TINY_RATIOS = (2, 8)  # a tiny model has few visual tokens
 QUESTION = "What turns red?"
 
 
@@ -93,19 +93,19 @@ def fidelity(names: list[str], context: str) -> None:
     sys.path.insert(0, str(TESTS))
     import hf_models
 
-    noise = torch.rand(48, 3, 9, 11, generator=torch.Generator().manual_seed(0))
+    noise = torch.rand(24, 3, 9, 11, generator=torch.Generator().manual_seed(0))
     pixels = (torch.nn.functional.interpolate(noise, (72, 88), mode="bilinear") * 255).to(torch.uint8)
     video = FrameArray(pixels, range(len(pixels)))
     questions = [QUESTION, "Which car passes first?", "Count the birds."]
     families = sorted(hf_models.FAMILIES)
-    columns = [(family, ratio) for family in families for ratio in RATIOS]
+    columns = [(family, ratio) for family in families for ratio in TINY_RATIOS]
     table: dict[str, list[float]] = {name: [] for name in names}
     for family in families:
         with tempfile.TemporaryDirectory() as directory:
             model = load_model(hf_models.build(family, Path(directory)), device="cpu")
         full = next_tokens(model, video, make_compressor("pool", levels=(1,), context="full"), questions)
         for name in names:
-            for ratio in RATIOS:
+            for ratio in TINY_RATIOS:
                 compressor = make_compressor(name, levels=(ratio,), edge_ratio=None, context=context)
                 reduced = next_tokens(model, video, compressor, questions)
                 divergence = torch.nn.functional.kl_div(reduced, full, log_target=True, reduction="none").sum(-1)
