@@ -210,3 +210,18 @@ except SystemExit:
 
 def test_help_starts_without_torch() -> None:
     subprocess.run([sys.executable, "-c", HELP_WITHOUT_TORCH], check=True, capture_output=True)
+
+
+def test_a_compressor_is_chosen_by_name(run, clip: Path) -> None:
+    code, out, _ = run("ask", clip, "What?", *SMALL, "--compressor", "keydiff", "--context", "none", "--json")
+    answer = json.loads(out)
+    assert code == 0
+    assert answer["cache_tokens"] < answer["full_cache_tokens"]
+    for wrong, message in (
+        (("--compressor", "magic"), "compressor 'magic' is unknown"),
+        (("--compressor", "pool", "--passes", "two_pass"), "pool does not take these settings"),
+        (("--compressor", "pool", "--context", "some"), "context 'some' is unknown"),
+    ):
+        code, _, err = run("ask", clip, "What?", *SMALL, *wrong)
+        assert code == 2
+        assert message in err

@@ -14,9 +14,10 @@ from videox2l.models.hugging_face import HuggingFaceMLLM
 
 
 class QwenVL(HuggingFaceMLLM):
-    """A Qwen VL model. A chunk with an odd number of frames has its last one doubled, as the family does to a video."""
+    """A Qwen VL model. The last frame of a video with an odd number of them is doubled, as the family does."""
 
     video_mark = "<|video_pad|>"
+    frame_group = 2
 
     def text_positions(self, positions: Tensor) -> Tensor:
         """Text stands at the same time, height and width."""
