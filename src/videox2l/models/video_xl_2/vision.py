@@ -51,8 +51,8 @@ def vision_config(directory: Path, config: VideoXL2Config) -> dict[str, Any]:
         )
     if values.get("model_type") != "siglip_vision_model":
         raise ModelError(
-            f"{directory} has a {values.get('model_type')!r} vision tower and no visual summary tokens (enable_beacon), "
-            "so it is neither a Video-XL nor a Video-XL-2 checkpoint: pass one of these"
+            f"{directory} has a {values.get('model_type')!r} vision tower and no visual summary tokens "
+            "(enable_beacon), so it is neither a Video-XL nor a Video-XL-2 checkpoint: pass one of these"
         )
     if values.get("hidden_size") != config.mm_hidden_size:
         raise ModelError(
