@@ -189,7 +189,7 @@ def test_asking_with_named_chunks_answers_with_the_published_ids(
             answered.append(token)
             yield token
 
-    monkeypatch.setattr("videox2l.engine.generate", note)
+    monkeypatch.setattr("videox2l.answer_stream.generate", note)
     answer = case.engine.ask(
         case.index,
         decode.partition("/")[0],

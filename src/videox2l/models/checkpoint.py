@@ -110,13 +110,20 @@ def checkpoint_fingerprint(directory: Path) -> str:
 
 
 def load_tokenizer(directory: Path) -> PreTrainedTokenizerBase:
-    """The checkpoint's tokenizer: tokenizer.json as it is, or Qwen2's files."""
+    """The checkpoint's tokenizer: tokenizer.json as it is, or Qwen2's vocab.json and merges.txt.
+
+    Raises: ModelError if there is neither, or it does not load.
+    """
+    if (directory / "tokenizer.json").is_file():
+        kind: type[PreTrainedTokenizerBase] = PreTrainedTokenizerFast
+    elif (directory / "vocab.json").is_file() and (directory / "merges.txt").is_file():
+        kind = Qwen2Tokenizer
+    else:
+        raise ModelError(f"{directory} has no tokenizer: add tokenizer.json, or vocab.json and merges.txt")
     try:
-        if (directory / "tokenizer.json").is_file():
-            return PreTrainedTokenizerFast.from_pretrained(directory)
-        return Qwen2Tokenizer.from_pretrained(directory)
+        return kind.from_pretrained(directory)
     except (OSError, ValueError, TypeError) as error:
-        raise ModelError(f"{directory} has no tokenizer that loads: add tokenizer.json") from error
+        raise ModelError(f"the tokenizer of {directory} does not load ({error}): download it again") from error
 
 
 def restore_buffers(model: nn.Module, device: torch.device) -> None:
