@@ -162,9 +162,7 @@ def _where(script: VideoScript, rng: random.Random) -> Question | None:
     if (event := _needle(script, rng)) is None:
         return None
     options = _options(rng, event.corner, CORNERS)
-    return Question(
-        "where", _phrase("where", rng, needle=event.name), event.corner, options, (event.start_s,)
-    )
+    return Question("where", _phrase("where", rng, needle=event.name), event.corner, options, (event.start_s,))
 
 
 def _when(script: VideoScript, rng: random.Random) -> Question | None:
@@ -216,9 +214,7 @@ def _exist(script: VideoScript, rng: random.Random) -> Question | None:
         if not absent:
             return None
         name, answer = " ".join(rng.choice(absent)), "no"
-    return Question(
-        "exist", _phrase("exist", rng, needle=name), answer, _options(rng, answer, ["yes", "no"]), times
-    )
+    return Question("exist", _phrase("exist", rng, needle=name), answer, _options(rng, answer, ["yes", "no"]), times)
 
 
 def _order(script: VideoScript, rng: random.Random) -> Question | None:
@@ -256,9 +252,7 @@ def _global(script: VideoScript, rng: random.Random) -> Question | None:
     if script.place is None or script.light is None:
         return None
     if rng.random() < 0.5:
-        return Question(
-            "global", _phrase("place", rng), script.place, _options(rng, script.place, PLACES), ()
-        )
+        return Question("global", _phrase("place", rng), script.place, _options(rng, script.place, PLACES), ())
     return Question("global", _phrase("light", rng), script.light, _options(rng, script.light, LIGHTS), ())
 
 
