@@ -137,7 +137,8 @@ class EngineOptions:
         if self.model is None:
             typer.echo(
                 "Using nano, the bundled demonstration model: it knows needle videos only (`videox2l demo`). For real "
-                "footage pass --model with a hub id or directory.",
+                "footage pass --model, as HuggingFaceTB/SmolVLM2-500M-Video-Instruct, Qwen/Qwen2.5-VL-3B-Instruct or "
+                "Qwen/Qwen2.5-VL-7B-Instruct, by size.",
                 err=True,
             )
         edge_ratio: Any = {"finest": "finest", "none": None}.get(self.edge_ratio, "number")
