@@ -93,7 +93,7 @@ def fidelity(names: list[str], context: str) -> None:
     sys.path.insert(0, str(TESTS))
     import hf_models
 
-    noise = torch.rand(24, 3, 9, 11, generator=torch.Generator().manual_seed(0))
+    noise = torch.rand(12, 3, 9, 11, generator=torch.Generator().manual_seed(0))
     pixels = (torch.nn.functional.interpolate(noise, (72, 88), mode="bilinear") * 255).to(torch.uint8)
     video = FrameArray(pixels, range(len(pixels)))
     questions = [QUESTION, "Which car passes first?", "Count the birds."]
@@ -119,7 +119,7 @@ def fidelity(names: list[str], context: str) -> None:
 
 def next_tokens(model: Any, video: FrameArray, compressor: Any, questions: list[str]) -> torch.Tensor:
     """Log-probabilities of the token after each question, (questions, vocabulary)."""
-    index = VideoX2L(model, compressor, chunk_frames=12, positions="original").index(video)
+    index = VideoX2L(model, compressor, chunk_frames=6, positions="original").index(video)
     rows = []
     for question in questions:
         cache = load_cache(model, index, compressor.levels * len(index.entries), "original")

@@ -285,4 +285,4 @@ def test_settings_that_can_not_be_met_are_named(model):
         Pool(context="some")
     with pytest.raises(SettingsError, match="pool does not take these settings"):
         make_compressor("pool", passes="two_pass")
-    assert VideoX2L(model).compressor == Pool()
+    assert VideoX2L(model).compressor == KeyDiff()

@@ -36,7 +36,7 @@ INDEX_FORMAT = 2
 class VideoX2L:
     """A multimodal LLM that answers questions about long videos from KVs compressed at several levels.
 
-    compressor: levels and how they are made; by default the way the model was published with, else `pool`.
+    compressor: levels and how they are made; by default the way the model was published with, else `keydiff`.
     chunk_frames: frames in a chunk, or the first chunks' sizes one by one, the last one repeated; by default the
     model's own. oracle: by name, or one of your own. encoder: the dual encoder that embeds frames for the contrastive
     oracle. k: chunks re-loaded at the finest level. moments: what the manual oracle selects. seed: of the random

@@ -74,7 +74,7 @@ class EngineOptions:
         typer.Option(
             help="summary_tokens, group_pooling, pool, uniform, random, keydiff, value_norm, temporal_redundancy, "
             "combination, attention or merge.",
-            show_default="the way the model was published with, else pool",
+            show_default="the way the model was published with, else keydiff",
             rich_help_panel=SPEED,
         ),
     ] = None

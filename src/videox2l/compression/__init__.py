@@ -52,7 +52,7 @@ def make_compressor(name: str, **settings: Any) -> Compressor:
 
 
 def default_compressor(model: MLLM, **settings: Any) -> Compressor:
-    """The way the model was published with, as its own visual summary tokens, else average pooling."""
+    """The way the model was published with, as its own visual summary tokens, else what kept most when measured."""
     published = {VideoXL: "summary_tokens", VideoXL2: "group_pooling"}
-    name = next((name for family, name in published.items() if isinstance(model, family)), "pool")
+    name = next((name for family, name in published.items() if isinstance(model, family)), "keydiff")
     return make_compressor(name, **settings)
