@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -72,7 +73,9 @@ def draw_timeline(
 def save_figure(figure: Figure, file: Path) -> None:
     """Save a picture. Raises: SettingsError for an unknown format, StoreError if the file can't be written."""
     try:
-        figure.savefig(file, dpi=120)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing")  # drawn as a box; nothing the user can mend here
+            figure.savefig(file, dpi=120)
     except ValueError as error:
         raise SettingsError(f"can't save a picture as {file.name}: end the name in .png, .pdf or .svg") from error
     except OSError as error:
