@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from videox2l.cache import KVCache, KVShape
-from videox2l.models.base import MLLM, Turn
 from videox2l.models.checkpoint import (
     checkpoint_fingerprint,
     end_ids,
@@ -20,6 +19,7 @@ from videox2l.models.checkpoint import (
     load_weights,
     restore_buffers,
 )
+from videox2l.models.llava_qwen import LlavaQwen
 from videox2l.models.video_xl.config import VideoXLConfig
 from videox2l.models.video_xl.contrastive_head import ContrastiveHead
 from videox2l.models.video_xl.decoder import Decoder
@@ -29,14 +29,13 @@ from videox2l.rope import Rope
 from videox2l.types import KV, ChunkPlace, Frames, VideoOutline, VideoTokens
 
 
-class VideoXL(MLLM):
+class VideoXL(LlavaQwen):
     """A Video-XL checkpoint (arXiv 2409.14485): CLIP tower, projector, Qwen2 with visual summary tokens."""
 
-    model_type = "llava_qwen"
+    config: VideoXLConfig
     model: Decoder
     encoder: VisualEncoder
     head: ContrastiveHead | None
-    rope: Rope
 
     def __init__(self, config: VideoXLConfig, directory: Path):
         super().__init__()
@@ -123,56 +122,6 @@ class VideoXL(MLLM):
             for ratio, (key, value, position) in zip((window.ratio, *window.extra), parts, strict=True)
         }
 
-    def prompt_ids(self, video: VideoOutline) -> Tensor:
-        """Token ids of the system prompt and the user turn's opening."""
-        return self._ids(self.config.prompt_before_video)
-
-    def question_ids(self, question: str, history: tuple[Turn, ...] = ()) -> Tensor:
-        """Token ids from the newline after the video to the assistant turn's opening."""
-        text = ""
-        answer = None
-        for turn in (*history, Turn(question, "")):
-            template = self.config.prompt_after_video if answer is None else self.config.prompt_next_turn
-            text += template.replace("{answer}", answer or "").replace("{question}", turn.question)
-            answer = turn.answer
-        return self._ids(text)
-
-    def unknown_words(self, text: str) -> tuple[str, ...]:
-        """Words that become the unknown token, in the order they stand."""
-        unknown = self.tokenizer.unk_token_id
-        if unknown is None:
-            return ()
-        encoded = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-        spans = zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
-        return tuple(dict.fromkeys(text[start:end] for token, (start, end) in spans if token == unknown))
-
-    def embed(self, ids: Tensor) -> Tensor:
-        """Text token embeddings, (n, hidden)."""
-        return self.model.embed_tokens(ids.to(self.device))
-
-    def rotate(self, states: Tensor, positions: Tensor) -> Tensor:
-        """Rotate (..., n, d_h) states to positions (n,)."""
-        return self.rope(states, positions)
-
-    def run(
-        self,
-        embeddings: Tensor,
-        cache: KVCache,
-        *,
-        positions: Tensor | None = None,
-        mask: Tensor | None = None,
-        deepstack: Tensor | None = None,
-        keys: list[Tensor] | None = None,
-        queries: list[Tensor] | None = None,
-    ) -> Tensor:
-        """Run embeddings behind the cache by the ordinary projections."""
-        return self.model(embeddings, cache, positions, mask, keys=keys, queries=queries)
-
-    def logits(self, states: Tensor) -> Tensor:
-        """fp32 logits (n, vocabulary)."""
-        head = self.model.embed_tokens if self.config.tie_word_embeddings else self.lm_head
-        return F.linear(states, head.weight).float()
-
     def prompt_kv(self, video: VideoOutline) -> KV:
         """Un-rotated KVs of the prompt before the video, at positions 0, 1, ..."""
         embeddings = self.embed(self.prompt_ids(video))
@@ -183,6 +132,3 @@ class VideoXL(MLLM):
     def dual_encoder(self) -> ContrastiveHead | None:
         """The contrastive head of the checkpoint's contrastive/ directory, if it has one."""
         return self.head
-
-    def _ids(self, text: str) -> Tensor:
-        return self.tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"][0].long()

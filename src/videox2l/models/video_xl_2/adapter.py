@@ -8,10 +8,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from videox2l.cache import KVCache, KVShape
-from videox2l.models.base import MLLM, Turn
 from videox2l.models.checkpoint import (
     checkpoint_fingerprint,
     end_ids,
@@ -19,6 +17,7 @@ from videox2l.models.checkpoint import (
     load_weights,
     restore_buffers,
 )
+from videox2l.models.llava_qwen import LlavaQwen
 from videox2l.models.video_xl.vision import pool
 from videox2l.models.video_xl_2.config import VideoXL2Config
 from videox2l.models.video_xl_2.decoder import Decoder
@@ -27,7 +26,7 @@ from videox2l.models.video_xl_2.timestamps import clock_times_to_seconds, video_
 from videox2l.models.video_xl_2.visibility import sights
 from videox2l.models.video_xl_2.vision import GRID, SiglipTower, TowerHolder, vision_config
 from videox2l.rope import Rope
-from videox2l.types import KV, ChunkPlace, Frames, VideoOutline, VideoTokens
+from videox2l.types import KV, ChunkPlace, Frames, VideoTokens
 
 POOL_STRIDE = 2
 TOKENS_PER_GROUP = (GRID // POOL_STRIDE) ** 2
@@ -36,14 +35,13 @@ GROUPS_PER_CALL = 24
 """Groups the temporal module takes at once; it bounds memory and changes no value."""
 
 
-class VideoXL2(MLLM):
+class VideoXL2(LlavaQwen):
     """A Video-XL-2 checkpoint (arXiv 2506.19225): SigLIP tower, temporal module, projector, Qwen2."""
 
-    model_type = "llava_qwen"
     frame_group = GROUP_FRAMES
     chunk_frames = 4 * GROUP_FRAMES
+    config: VideoXL2Config
     model: Decoder
-    rope: Rope
 
     def __init__(self, config: VideoXL2Config, directory: Path):
         super().__init__()
@@ -98,47 +96,6 @@ class VideoXL2(MLLM):
         positions = torch.arange(place.next_position, place.next_position + len(ids), device=self.device)
         return VideoTokens(embeddings, positions, is_text, group.to(self.device))
 
-    def prompt_ids(self, video: VideoOutline) -> Tensor:
-        """Token ids of the system prompt and the user turn's opening."""
-        return self._ids(self.config.prompt_before_video)
-
-    def question_ids(self, question: str, history: tuple[Turn, ...] = ()) -> Tensor:
-        """Token ids from the newline after the video to the assistant turn's opening; clock times become seconds."""
-        text = ""
-        answer = None
-        for turn in (*history, Turn(question, "")):
-            template = self.config.prompt_after_video if answer is None else self.config.prompt_next_turn
-            asked = clock_times_to_seconds(turn.question)
-            text += template.replace("{answer}", answer or "").replace("{question}", asked)
-            answer = turn.answer
-        return self._ids(text)
-
-    def unknown_words(self, text: str) -> tuple[str, ...]:
-        """None: Qwen2's tokenizer writes any text in bytes."""
-        return ()
-
-    def embed(self, ids: Tensor) -> Tensor:
-        """Text token embeddings, (n, hidden)."""
-        return self.model.embed_tokens(ids.to(self.device))
-
-    def rotate(self, states: Tensor, positions: Tensor) -> Tensor:
-        """Rotate (..., n, d_h) states to positions (n,)."""
-        return self.rope(states, positions)
-
-    def run(
-        self,
-        embeddings: Tensor,
-        cache: KVCache,
-        *,
-        positions: Tensor | None = None,
-        mask: Tensor | None = None,
-        deepstack: Tensor | None = None,
-        keys: list[Tensor] | None = None,
-        queries: list[Tensor] | None = None,
-    ) -> Tensor:
-        """Run embeddings behind the cache."""
-        return self.model(embeddings, cache, positions, mask, keys=keys, queries=queries)
-
     def prefill_blocks(self, tokens: VideoTokens, cache: KVCache, blocks: Tensor, previous_blocks: int) -> KV:
         """Run a chunk behind the cache under the block mask of chunked prefill, adding it; its un-rotated KVs.
 
@@ -149,10 +106,6 @@ class VideoXL2(MLLM):
         self.model(tokens.embeddings, cache, seen=seen, keys=keys)
         return KV(torch.stack(keys), cache.values[:, :, before : cache.length].clone(), tokens.positions)
 
-    def logits(self, states: Tensor) -> Tensor:
-        """fp32 logits (n, vocabulary)."""
-        head = self.model.embed_tokens if self.config.tie_word_embeddings else self.lm_head
-        return F.linear(states, head.weight).float()
-
-    def _ids(self, text: str) -> Tensor:
-        return self.tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"][0].long()
+    def wording(self, question: str) -> str:
+        """Clock times become seconds."""
+        return clock_times_to_seconds(question)
