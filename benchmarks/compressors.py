@@ -20,12 +20,12 @@ from typing import Any
 import torch
 
 from videox2l import FrameArray, VideoX2L
-from videox2l.compression import COMPRESSORS, make_compressor
+from videox2l.compression.registry import COMPRESSORS
 from videox2l.evaluation.needles import EvaluationProgress, NeedleEvaluation, evaluate_needles
 from videox2l.evaluation.needles_result import DETAIL_TASKS
 from videox2l.evaluation.settings import Setting
-from videox2l.models import load_model
-from videox2l.reload import load_cache
+from videox2l.index.reload import load_cache
+from videox2l.models.load import load_model
 from videox2l.synthesis.plan import NeedleSettings
 from videox2l.synthesis.writer import VideoFormat
 
@@ -37,9 +37,9 @@ QUESTION = "What turns red?"
 def settings_of(name: str, ratios: tuple[int, ...], context: str, oracle: Any) -> list[Setting]:
     """Each ratio everywhere, then the finest and the coarsest with three chunks chosen by an oracle, and by chance."""
     more: dict[str, Any] = {} if name == "summary_tokens" else {"context": context}
-    two_levels = make_compressor(name, levels=(ratios[0], ratios[-1]), **more)
+    two_levels = COMPRESSORS.make(name, levels=(ratios[0], ratios[-1]), **more)
     return [
-        *(Setting(f"{name} {ratio}", make_compressor(name, levels=(ratio,), **more)) for ratio in ratios),
+        *(Setting(f"{name} {ratio}", COMPRESSORS.make(name, levels=(ratio,), **more)) for ratio in ratios),
         Setting(f"{name} chosen", two_levels, oracle=oracle),
         Setting(f"{name} random", two_levels, oracle="random"),
     ]
@@ -50,7 +50,7 @@ def accuracies(
 ) -> None:
     """Accuracy on needle videos: the mean over the detail tasks for every setting, then task by task."""
     engine = VideoX2L.from_pretrained(model, device="cpu")
-    settings = [Setting("full cache", make_compressor("pool", levels=(1,), context="full"))]
+    settings = [Setting("full cache", COMPRESSORS.make("pool", levels=(1,), context="full"))]
     for name in names:
         settings += settings_of(name, ratios, context, engine.oracle)
 
@@ -91,7 +91,7 @@ def percent(share: float) -> str:
 def fidelity(names: list[str], context: str) -> None:
     """KL divergence from the full cache's next-token distribution, mean over families and questions."""
     sys.path.insert(0, str(TESTS))
-    import hf_models
+    from videox2l.testing import tiny_models as hf_models
 
     noise = torch.rand(12, 3, 9, 11, generator=torch.Generator().manual_seed(0))
     pixels = (torch.nn.functional.interpolate(noise, (72, 88), mode="bilinear") * 255).to(torch.uint8)
@@ -103,10 +103,10 @@ def fidelity(names: list[str], context: str) -> None:
     for family in families:
         with tempfile.TemporaryDirectory() as directory:
             model = load_model(hf_models.build(family, Path(directory)), device="cpu")
-        full = next_tokens(model, video, make_compressor("pool", levels=(1,), context="full"), questions)
+        full = next_tokens(model, video, COMPRESSORS.make("pool", levels=(1,), context="full"), questions)
         for name in names:
             for ratio in TINY_RATIOS:
-                compressor = make_compressor(name, levels=(ratio,), edge_ratio=None, context=context)
+                compressor = COMPRESSORS.make(name, levels=(ratio,), edge_ratio=None, context=context)
                 reduced = next_tokens(model, video, compressor, questions)
                 divergence = torch.nn.functional.kl_div(reduced, full, log_target=True, reduction="none").sum(-1)
                 table[name].append(float(divergence.mean()))
@@ -123,7 +123,7 @@ def next_tokens(model: Any, video: FrameArray, compressor: Any, questions: list[
     rows = []
     for question in questions:
         cache = load_cache(model, index, compressor.levels * len(index.entries), "original")
-        rows.append(model.logits(model.run(model.embed(model.question_ids(question)), cache)[-1:])[0].log_softmax(-1))
+        rows.append(model.logits(model.read(model.question_ids(question), cache)[-1:])[0].log_softmax(-1))
     return torch.stack(rows)
 
 

@@ -51,7 +51,7 @@ def index_one(model: str, video: str, store: str, context_tokens: int) -> dict[s
 
 def pick_model(directory: Path) -> str:
     """The bundled model, or the tests' tiny one, put together in the directory."""
-    from videox2l.models import NANO
+    from videox2l.models.load import NANO
 
     if any(NANO.glob("*.safetensors")):
         return "nano"

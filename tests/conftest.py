@@ -13,7 +13,7 @@ from checkpoints import save_byte_tokenizer, save_video_xl_2
 from videos import write_video
 
 from videox2l import VideoX2L
-from videox2l.models import load_model
+from videox2l.models.load import load_model
 
 GOLDEN = Path(__file__).parent / "golden" / "videox22l"
 GOLDEN_XL_2 = Path(__file__).parent / "golden" / "videoxl2"

@@ -9,9 +9,9 @@ from torch import Tensor
 from transformers import Qwen2Config
 from transformers.models.qwen2.modeling_qwen2 import Qwen2RotaryEmbedding, apply_rotary_pos_emb
 
-from videox2l.cache import KVCache, KVShape
-from videox2l.generation import Generation, generate
-from videox2l.rope import Rope
+from videox2l.answering.generation import Generation, generate
+from videox2l.kv.cache import KVCache, KVShape
+from videox2l.kv.rope import Rope
 from videox2l.types import KV, concatenate
 
 SHAPE = KVShape(layers=3, heads=2, head_dim=16)

@@ -13,8 +13,8 @@ from safetensors.torch import load_file, save_file
 
 from videox2l import Generation, VideoX2L
 from videox2l.errors import ModelError, SettingsError
-from videox2l.models import load_model
 from videox2l.models.checkpoint import checkpoint_fingerprint
+from videox2l.models.load import load_model
 
 
 @pytest.fixture

@@ -219,7 +219,7 @@ def test_a_compressor_is_chosen_by_name(run, clip: Path) -> None:
     assert answer["cache_tokens"] < answer["full_cache_tokens"]
     for wrong, message in (
         (("--compressor", "magic"), "compressor 'magic' is unknown"),
-        (("--compressor", "pool", "--passes", "two_pass"), "pool does not take these settings"),
+        (("--compressor", "pool", "--passes", "two_pass"), "compressor pool has no setting 'passes'"),
         (("--compressor", "pool", "--context", "some"), "context 'some' is unknown"),
     ):
         code, _, err = run("ask", clip, "What?", *SMALL, *wrong)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from videox2l import SummaryTokens
 from videox2l.errors import SettingsError
+from videox2l.models.forward import Forward
 from videox2l.models.video_xl.adapter import VideoXL
 from videox2l.models.video_xl.decoder import Decoder
 from videox2l.models.video_xl.window import Window
@@ -100,7 +101,8 @@ def test_a_coarse_level_of_one_pass_equals_a_dense_forward_with_its_mask(video_x
         positions = [before + row for row in range(main)]
         positions += [before + end + end // 2 for _, end in tokens[main:]]
         is_summary = torch.tensor([kind != "raw" for kind, _ in tokens])
-        video_xl.model(embeddings, memory, torch.tensor(positions), mask, is_summary)
+        forward = Forward.behind(memory, len(embeddings), positions=torch.tensor(positions), visible=mask)
+        video_xl.model(embeddings, forward, is_summary)
     for level in (2, 8, 32):
         rows = torch.tensor([before + row for row, (kind, _) in enumerate(tokens) if kind == level])
         torch.testing.assert_close(

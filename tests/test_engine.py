@@ -19,12 +19,12 @@ from videos import write_video
 
 from videox2l import FrameArray, Generation, Sampling, SummaryTokens, VideoIndex, VideoX2L
 from videox2l.errors import ModelError, QuestionError, SettingsError, StoreError, VideoError, VideoX2LError
-from videox2l.indexing import IndexProgress
-from videox2l.models import load_model
+from videox2l.index.builder import IndexProgress
+from videox2l.index.reload import chunk_spans, load_cache
 from videox2l.models.base import Turn
+from videox2l.models.load import load_model
 from videox2l.oracles.manual import Manual
 from videox2l.oracles.random import Random
-from videox2l.reload import chunk_spans, load_cache
 from videox2l.store import DiskStore
 from videox2l.types import ChunkPlace
 from videox2l.video import open_video
@@ -61,7 +61,7 @@ def test_without_compression_it_is_the_models_own_single_forward(
         inputs = torch.cat([model.embed(model.prompt_ids(VIDEO)), video, model.embed(ids)])
         expected = plain_qwen2(checkpoint)(inputs_embeds=inputs[None]).logits[0]
         cache = load_cache(model, index, (1,) * len(index.entries), positions)
-        logits = model.logits(model.run(model.embed(ids), cache))
+        logits = model.logits(model.read(ids, cache))
     torch.testing.assert_close(logits, expected[-len(ids) :], rtol=0, atol=1e-4)
     answer = identity.ask(index, question, generation=Generation(max_new_tokens=1))
     assert answer.text == model.tokenizer.decode(expected[-1].argmax(), skip_special_tokens=True).strip()
@@ -222,15 +222,15 @@ def test_a_chat_keeps_earlier_turns_in_the_context_and_selects_anew(engine: Vide
         both = model.question_ids("And then?", (Turn("Who is it?", first.text),))
         assert both[: len(opening)].tolist() == opening.tolist()
         assert first.text in model.tokenizer.decode(both)
-        model.run(model.embed(opening), cache)
-        turns = model.logits(model.run(model.embed(both[len(opening) :]), cache))
-        at_once = model.logits(model.run(model.embed(both), load_cache(model, index, levels)))
+        model.read(opening, cache)
+        turns = model.logits(model.read(both[len(opening) :], cache))
+        at_once = model.logits(model.read(both, load_cache(model, index, levels)))
         torch.testing.assert_close(turns, at_once[len(opening) :], rtol=0, atol=1e-4)
         answer: list[int] = []
         logits = turns
         for _ in range(8):
             answer.append(int(logits[-1].argmax()))
-            logits = model.logits(model.run(model.embed(torch.tensor(answer[-1:])), cache))
+            logits = model.logits(model.read(torch.tensor(answer[-1:]), cache))
     assert second.text == model.tokenizer.decode(answer, skip_special_tokens=True).strip()
     alone = engine.ask(index, "And then?", generation=SHORT)
     assert alone.text != second.text

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from videox2l.errors import SettingsError
-from videox2l.oracles import OracleSettings, make_oracle
 from videox2l.oracles.attention import Attention
 from videox2l.oracles.base import Oracle
 from videox2l.oracles.contrastive import Contrastive
 from videox2l.oracles.fusion import Fusion
 from videox2l.oracles.manual import Manual
 from videox2l.oracles.qk import QueryKey
+from videox2l.oracles.registry import OracleSettings, make_oracle
 from videox2l.oracles.temporal import Temporal
 
 

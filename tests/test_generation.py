@@ -14,8 +14,8 @@ from safetensors.torch import load_file
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from videox2l import Generation
+from videox2l.answering.generation import generate, stream_text
 from videox2l.errors import SettingsError
-from videox2l.generation import generate, stream_text
 
 
 @pytest.fixture(scope="module")

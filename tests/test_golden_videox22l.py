@@ -17,13 +17,14 @@ from safetensors import safe_open
 from torch import Tensor
 
 from videox2l import FrameArray, Generation, Sampling, SummaryTokens, VideoIndex, VideoX2L
-from videox2l.cache import KVCache
-from videox2l.generation import generate
-from videox2l.models import load_model
+from videox2l.answering.generation import generate
+from videox2l.index.reload import load_cache
+from videox2l.kv.cache import KVCache
+from videox2l.models.forward import Forward
+from videox2l.models.load import load_model
 from videox2l.models.video_xl.adapter import VideoXL
 from videox2l.models.video_xl.window import Window
 from videox2l.oracles.manual import Manual
-from videox2l.reload import load_cache
 from videox2l.types import KV, ChunkPlace, Frames, VideoTokens
 
 REDUCED = Path(__file__).parent / "golden" / "videox22l"
@@ -169,11 +170,11 @@ def test_logits_and_greedy_ids_equal_the_published_ones(
     assert list(generate(case.model, cache, question, Generation(max_new_tokens=9))) == expected["generated_ids"]
 
     cache = load_cache(case.model, case.index, levels)
-    question_logits = case.model.logits(case.model.run(case.model.embed(question), cache))
+    question_logits = case.model.logits(case.model.read(question, cache))
     close(question_logits, outputs[f"{name}/{decode}/question_logits"])
     close(question_logits[-1], golden_logits[0])
     for step, token in enumerate(golden_ids[:-1], start=1):
-        logits = case.model.logits(case.model.run(case.model.embed(token[None]), cache))
+        logits = case.model.logits(case.model.read(token[None], cache))
         close(logits[0], golden_logits[step])
 
 
@@ -189,7 +190,7 @@ def test_asking_with_named_chunks_answers_with_the_published_ids(
             answered.append(token)
             yield token
 
-    monkeypatch.setattr("videox2l.answer_stream.generate", note)
+    monkeypatch.setattr("videox2l.answering.stream.generate", note)
     answer = case.engine.ask(
         case.index,
         decode.partition("/")[0],
@@ -290,7 +291,9 @@ def test_a_window_traces_as_published(
         for layer, module in enumerate(after)
     ]
     with torch.no_grad():
-        seen["after_final_norm"] = golden_model.model(embeddings, compression.caches[32], is_summary=is_summary)
+        seen["after_final_norm"] = golden_model.model(
+            embeddings, Forward.behind(compression.caches[32], len(embeddings)), is_summary=is_summary
+        )
     for hook in hooks:
         hook.remove()
     golden = {key.rpartition("/")[2]: value for key, value in outputs.items() if key.startswith("trace/")}

@@ -13,9 +13,10 @@ from checkpoints import save_video_xl_2
 from safetensors.torch import load_file
 
 from videox2l.compression.group_pooling import GroupPooling
-from videox2l.models import load_model
+from videox2l.models.forward import Forward
+from videox2l.models.load import load_model
 from videox2l.models.video_xl_2.temporal import frame_groups
-from videox2l.models.video_xl_2.visibility import TEXT, sights
+from videox2l.models.video_xl_2.visibility import TEXT, block_visibility
 from videox2l.models.video_xl_2.vision import feature_maps, pixel_values
 from videox2l.types import ChunkPlace, Frames, VideoOutline, VideoTokens, concatenate
 
@@ -100,11 +101,11 @@ def answer(model, parts, question_ids, length=8):
     cache = model.new_cache(64)
     for part in parts:
         cache.append(part)
-    states = model.run(model.embed(question_ids), cache)
+    states = model.read(question_ids, cache)
     question = model.logits(states)
     rows = [question[-1]]
     for _ in range(length - 1):
-        rows.append(model.logits(model.run(model.embed(rows[-1].argmax()[None]), cache))[0])
+        rows.append(model.logits(model.read(rows[-1].argmax()[None], cache))[0])
     logits = torch.stack(rows)
     return question, logits, logits.argmax(-1)
 
@@ -192,7 +193,7 @@ def test_answers_and_caches(run, model, inputs, outputs, cases):
 
 @pytest.mark.parametrize("run", [run for run in RUNS if "/chunk_" in run])
 @pytest.mark.parametrize("run_tokens", [None, 100])
-def test_sights_are_the_published_mask(run, run_tokens, inputs, outputs, cases):
+def test_visibility_is_the_published_mask(run, run_tokens, inputs, outputs, cases):
     """Whether the sequence runs in one go or in any pieces."""
     case = run.split("/")[0]
     about, layout = EXPECTED[case][run], LAYOUT[case]
@@ -203,7 +204,7 @@ def test_sights_are_the_published_mask(run, run_tokens, inputs, outputs, cases):
     mask = torch.zeros(len(blocks), len(blocks), dtype=torch.bool)
     for start in range(0, len(blocks), run_tokens or len(blocks)):
         end = min(start + (run_tokens or len(blocks)), len(blocks))
-        for sight in sights(blocks[:end], end - start, about["prev_blocks"]):
+        for sight in block_visibility(blocks[:end], end - start, about["prev_blocks"]):
             mask[start + sight.rows[:, None], sight.columns] = sight.mask
     assert int(mask.sum()) == about["visible_pairs"]
     if f"{run}/visible_count_per_row" in outputs:
@@ -229,8 +230,9 @@ def test_states_of_every_layer(model, inputs, outputs, cases):
         norm.register_forward_pre_hook(lambda _, args, layer=layer: states.update({f"after_layer{layer}": args[0]}))
         for layer, norm in enumerate(norms)
     ]
-    seen = sights(blocks, len(blocks), 1)
-    states["after_final_norm"] = model.model(hidden, model.new_cache(len(blocks)), seen=seen)
+    visible = block_visibility(blocks, len(blocks), 1)
+    forward = Forward.behind(model.new_cache(len(blocks)), len(blocks), visible=visible)
+    states["after_final_norm"] = model.run(hidden, forward)
     for hook in hooks:
         hook.remove()
     for name, expected in traces.items():

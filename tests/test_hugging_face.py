@@ -8,7 +8,6 @@ import shutil
 import sys
 from pathlib import Path
 
-import hf_models
 import pytest
 import torch
 from transformers import (
@@ -23,13 +22,14 @@ from transformers.video_utils import VideoMetadata
 from videos import write_video
 
 from videox2l import FrameArray, VideoX2L
+from videox2l.answering.generation import Generation, generate
 from videox2l.cli import main
 from videox2l.compression.pool import Pool
 from videox2l.errors import ModelError, SettingsError
-from videox2l.generation import Generation, generate
-from videox2l.index import VideoIndex
-from videox2l.models import load_model
-from videox2l.reload import load_cache
+from videox2l.index.reload import load_cache
+from videox2l.index.video_index import VideoIndex
+from videox2l.models.load import load_model
+from videox2l.testing import tiny_models as hf_models
 from videox2l.video import Sampling
 
 QUESTION = "What turns red?"
@@ -66,7 +66,7 @@ def answer_ids(model, made: VideoIndex, levels: tuple[int, ...], positions, toke
 
 def last_logits(model, made: VideoIndex, levels: tuple[int, ...], positions) -> torch.Tensor:
     cache = load_cache(model, made, levels, positions)
-    return model.logits(model.run(model.embed(model.question_ids(QUESTION)), cache)[-1:])[0]
+    return model.logits(model.read(model.question_ids(QUESTION), cache)[-1:])[0]
 
 
 class Reference:

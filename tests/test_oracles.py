@@ -27,17 +27,17 @@ from transformers import (
 
 from videox2l import SummaryTokens, VideoIndex, VideoX2L
 from videox2l.errors import ModelError, SettingsError
+from videox2l.index.reload import chunk_spans, load_cache
 from videox2l.models.video_xl.adapter import VideoXL
-from videox2l.oracles import ORACLES, OracleSettings, make_oracle
 from videox2l.oracles.attention import Attention
 from videox2l.oracles.contrastive import Contrastive
-from videox2l.oracles.dual_encoder import HubDualEncoder
 from videox2l.oracles.manual import Manual
 from videox2l.oracles.probe import Probe
 from videox2l.oracles.qk import QueryKey
 from videox2l.oracles.random import Random
+from videox2l.oracles.registry import ORACLES, OracleSettings, make_oracle
 from videox2l.oracles.uniform import Uniform
-from videox2l.reload import chunk_spans, load_cache
+from videox2l.tracks.dual_encoder import HubDualEncoder
 from videox2l.types import Frames
 from videox2l.video import open_video
 
@@ -123,7 +123,7 @@ def test_probe_is_the_certainty_with_one_chunk_alone(engine: VideoX2L, index: Vi
         cache = model.new_cache(0)
         cache.append(index.prompt)
         cache.append(index.kv(entry.chunk.index, 2))
-        logits = model.logits(model.run(model.embed(ids), cache)[-1:])
+        logits = model.logits(model.read(ids, cache)[-1:])
         expected.append(logits.softmax(-1).max())
     scores = Probe(batch_tokens=batch_tokens).score(model, index, QUESTION)
     torch.testing.assert_close(scores, torch.stack(expected), rtol=0, atol=1e-4)

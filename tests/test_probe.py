@@ -22,7 +22,7 @@ def one_by_one(engine: VideoX2L, index, question: str, level: int) -> torch.Tens
         cache = model.new_cache(4096)
         cache.append(index.prompt)
         cache.append(index.kv(chunk, level))
-        logits = model.logits(model.run(model.embed(ids), cache)[-1:])
+        logits = model.logits(model.read(ids, cache)[-1:])
         scores.append(logits.softmax(-1).max())
     return torch.stack(scores)
 

@@ -10,7 +10,7 @@ import torch
 
 from videox2l import SummaryTokens, VideoIndex, VideoX2L
 from videox2l.errors import SettingsError
-from videox2l.selection import select_top_k
+from videox2l.selection.top_k import select_top_k
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from videos import write_video
 
 from videox2l import Sampling, SummaryTokens, VideoX2L
 from videox2l.errors import StoreError
-from videox2l.models import load_model
+from videox2l.models.load import load_model
 from videox2l.store import DiskStore, RamStore, Store, default_directory, open_store
 
 

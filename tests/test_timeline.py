@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from videox2l import Answer, Generation, VideoX2L
+from videox2l.answering.timeline import FINE
 from videox2l.errors import SettingsError, StoreError
 from videox2l.oracles.manual import Manual
-from videox2l.timeline import FINE
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from training.muon import orthogonalise
 from training.tokenizer import build_tokenizer
 from training.tower import Eyes
 from videox2l.compression.summary_tokens import SummaryTokens
-from videox2l.models import load_model
+from videox2l.models.load import load_model
 from videox2l.models.video_xl.conv_tower import ConvTowerConfig
 from videox2l.synthesis.world import CORNERS, render, sample_script
 from videox2l.types import ChunkPlace, Frames, VideoTokens
@@ -95,7 +95,7 @@ def test_training_form_gives_the_states_of_inference(trained, levels, passes):
             cache.append(prompt)
             for kvs, level in zip(chunks, selection, strict=True):
                 cache.append(kvs[level])
-            states = inference.run(inference.embed(ids[video, 1]), cache)
+            states = inference.read(ids[video, 1], cache)
             assert torch.allclose(states, trained_states, atol=2e-5), selection
 
 

@@ -4,30 +4,31 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import hf_models
 import pytest
 import torch
 from test_hugging_face import QUESTION, answer_ids, index, last_logits
 
 from videox2l import SummaryTokens, VideoX2L
-from videox2l.compression import COMPRESSORS, make_compressor
 from videox2l.compression.attention import Attention
 from videox2l.compression.combination import Combination
 from videox2l.compression.keydiff import KeyDiff
 from videox2l.compression.merge import Merge
 from videox2l.compression.pool import Pool
+from videox2l.compression.registry import COMPRESSORS
 from videox2l.compression.temporal_redundancy import TemporalRedundancy
 from videox2l.compression.training_free import Prefilled, TrainingFree, budget
 from videox2l.compression.uniform import Uniform
 from videox2l.compression.value_norm import ValueNorm
 from videox2l.errors import SettingsError
-from videox2l.models import load_model
+from videox2l.index.reload import load_cache
 from videox2l.models.base import MLLM
-from videox2l.reload import load_cache
+from videox2l.models.forward import Forward
+from videox2l.models.load import load_model
+from videox2l.testing import tiny_models as hf_models
 from videox2l.types import KV, ChunkPlace, Frames, VideoOutline, VideoTokens
 
 VIDEO = VideoOutline(frames=12, duration_s=12.0)
-NAMES = sorted(name for name, kind in COMPRESSORS.items() if issubclass(kind, TrainingFree))
+NAMES = sorted(name for name in COMPRESSORS.names if issubclass(COMPRESSORS[name], TrainingFree))
 
 
 @pytest.fixture(scope="module", params=["llava_onevision", "qwen2_5_vl", "qwen3_vl"])
@@ -64,7 +65,7 @@ def same(first: KV, second: KV) -> bool:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_compressor_answers_and_keeps_all_text(model, pixels, name):
-    compressor = make_compressor(name, levels=(2, 8), edge_ratio=None)
+    compressor = COMPRESSORS.make(name, levels=(2, 8), edge_ratio=None)
     engine, made = index(model, pixels, compressor=compressor, chunk_frames=4)
     answer = engine.ask(made, QUESTION)
     assert answer.cache_tokens < answer.full_cache_tokens
@@ -88,8 +89,8 @@ def test_every_compressor_answers_and_keeps_all_text(model, pixels, name):
 def test_levels_of_one_pass_are_those_of_their_own_passes(model, pixels, name):
     """With a context that does not depend on the levels, each level is what it is alone."""
     chunks = chunks_of(model, pixels)
-    both = compress(model, make_compressor(name, levels=(2, 8), context="full", edge_ratio=None), chunks)
-    alone = compress(model, make_compressor(name, levels=(8,), context="full", edge_ratio=None), chunks)
+    both = compress(model, COMPRESSORS.make(name, levels=(2, 8), context="full", edge_ratio=None), chunks)
+    alone = compress(model, COMPRESSORS.make(name, levels=(8,), context="full", edge_ratio=None), chunks)
     assert all(same(kvs[8], other[8]) for kvs, other in zip(both, alone, strict=True))
 
 
@@ -98,7 +99,7 @@ def test_levels_of_one_pass_are_those_of_their_own_passes(model, pixels, name):
     [*((name, "compressed") for name in NAMES), ("pool", "window:1"), ("pool", "full"), ("pool", "none")],
 )
 def test_a_later_frame_changes_no_earlier_chunk(model, pixels, name, context):
-    compressor = make_compressor(name, levels=(2, 8), context=context)
+    compressor = COMPRESSORS.make(name, levels=(2, 8), context=context)
     touched = pixels.clone()
     touched[9, 0, 5, 5] ^= 255
     before, after = (compress(model, compressor, chunks_of(model, part)) for part in (pixels, touched))
@@ -124,7 +125,7 @@ def test_evicting_kvs_equals_masking_them(model, pixels):
         kept.append(seen)
     ids = model.question_ids(QUESTION)
     mask = torch.cat([torch.cat(kept).expand(len(ids), -1), torch.ones(len(ids), len(ids)).tril().bool()], dim=1)
-    masked = model.logits(model.run(model.embed(ids), cache, mask=mask)[-1:])[0]
+    masked = model.logits(model.run(model.embed(ids), Forward.behind(cache, len(ids), visible=mask))[-1:])[0]
     torch.testing.assert_close(last_logits(model, made, levels, "original"), masked, atol=1e-4, rtol=0)
 
 
@@ -138,9 +139,16 @@ def test_ratio_1_is_the_identity(model, pixels, compressor):
 
 @torch.no_grad()
 def prefilled(model: MLLM, tokens: VideoTokens) -> Prefilled:
-    queries: list[torch.Tensor] = []
-    kv = model.prefill(tokens, model.new_cache(len(tokens)), tokens.positions, queries)
-    return Prefilled(model, tokens, kv, tokens.positions, queries)
+    forward = Forward.behind(
+        model.new_cache(len(tokens)),
+        len(tokens),
+        positions=tokens.positions,
+        deepstack=tokens.deepstack,
+        records_kv=True,
+        records_queries=True,
+    )
+    model.run(tokens.embeddings, forward)
+    return Prefilled(model, tokens, forward.kv(), tokens.positions, forward.queries)
 
 
 def test_pooling_averages_unrotated_keys_of_neighbours_and_leaves_text():
@@ -280,9 +288,9 @@ def test_video_xl_is_a_plain_mllm_under_them(video_xl, clip_frames=8):
 
 def test_settings_that_can_not_be_met_are_named(model):
     with pytest.raises(SettingsError, match="compressor 'magic' is unknown: pass one of attention"):
-        make_compressor("magic")
+        COMPRESSORS.make("magic")
     with pytest.raises(SettingsError, match="context 'some' is unknown"):
         Pool(context="some")
-    with pytest.raises(SettingsError, match="pool does not take these settings"):
-        make_compressor("pool", passes="two_pass")
+    with pytest.raises(SettingsError, match="compressor pool has no setting 'passes'"):
+        COMPRESSORS.make("pool", passes="two_pass")
     assert VideoX2L(model).compressor == KeyDiff()

@@ -13,19 +13,19 @@ from checkpoints import save_video_xl_2
 from safetensors.torch import load_file, save_file
 
 from videox2l import Sampling, VideoX2L
+from videox2l.answering.generation import Generation
 from videox2l.cli import main
 from videox2l.compression.group_pooling import GroupPooling
 from videox2l.compression.pool import Pool
 from videox2l.errors import ModelError, SettingsError
-from videox2l.generation import Generation
-from videox2l.models import load_model
+from videox2l.index.reload import load_cache
 from videox2l.models.base import Turn
+from videox2l.models.load import load_model
 from videox2l.models.video_xl.adapter import VideoXL
 from videox2l.models.video_xl_2.adapter import VideoXL2
 from videox2l.models.video_xl_2.config import VideoXL2Config
 from videox2l.models.video_xl_2.timestamps import clock_times_to_seconds, time_text
 from videox2l.oracles.manual import Manual
-from videox2l.reload import load_cache
 from videox2l.store import DiskStore
 
 GOLDEN = Path(__file__).parent / "golden" / "videoxl2"
@@ -82,7 +82,7 @@ def test_with_every_kv_kept_it_is_the_models_own_forward(engine, made_clip, comp
     for each, positions in ((whole, "contiguous"), (cut, "contiguous"), (cut, "original")):
         index = each.index(made_clip, Sampling(frames=14))
         cache = load_cache(each.model, index, (1,) * len(index.entries), positions)
-        logits.append(each.model.logits(each.model.run(each.model.embed(ids), cache)))
+        logits.append(each.model.logits(each.model.read(ids, cache)))
     torch.testing.assert_close(logits[1], logits[0], atol=1e-4, rtol=0)
     torch.testing.assert_close(logits[2], logits[0], atol=1e-4, rtol=0)
 

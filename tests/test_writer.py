@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from videos import write_video as write_clip
 
-from tests.videos import write_video as write_clip
 from videox2l.errors import SettingsError, StoreError, VideoError
 from videox2l.synthesis.dataset import QUESTIONS, SynthesisProgress, synthesise
 from videox2l.synthesis.footage import Footage

@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from training.tokenizer import SPECIAL
+from videox2l.kv.rope import Rope
 from videox2l.models.video_xl.config import VideoXLConfig
 from videox2l.models.video_xl.decoder import Attention, Decoder
 from videox2l.models.video_xl.window import Window, summary_ends
-from videox2l.rope import Rope
 from videox2l.synthesis.questions import LAST_TIME_S, vocabulary
 
 RATIOS = (2, 4, 8, 16, 32)

@@ -6,12 +6,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from videox2l.answer import Answer
+    from videox2l.answering.answer import Answer
+    from videox2l.answering.generation import Generation
     from videox2l.compression.summary_tokens import SummaryTokens
     from videox2l.engine import Chat, VideoX2L
     from videox2l.errors import VideoX2LError
-    from videox2l.generation import Generation
-    from videox2l.index import VideoIndex
+    from videox2l.index.video_index import VideoIndex
     from videox2l.video import FrameArray, Sampling
 
 __version__ = "0.1.0"
@@ -29,13 +29,13 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Answer": "answer",
+    "Answer": "answering.answer",
     "Chat": "engine",
     "FrameArray": "video",
-    "Generation": "generation",
+    "Generation": "answering.generation",
     "Sampling": "video",
     "SummaryTokens": "compression.summary_tokens",
-    "VideoIndex": "index",
+    "VideoIndex": "index.video_index",
     "VideoX2L": "engine",
     "VideoX2LError": "errors",
 }

@@ -11,20 +11,22 @@ from typing import Any, Self
 
 import torch
 
-from videox2l.answer import Answer
-from videox2l.answer_stream import AnswerStream, Clock
-from videox2l.compression import Compressor, default_compressor, make_compressor
+from videox2l.answering.answer import Answer
+from videox2l.answering.generation import Generation
+from videox2l.answering.stream import AnswerStream, Clock
+from videox2l.compression.base import Compressor
+from videox2l.compression.registry import COMPRESSORS, default_compressor
 from videox2l.errors import QuestionError, SettingsError
-from videox2l.generation import Generation
-from videox2l.index import VideoIndex
-from videox2l.indexing import IndexProgress, build_index, open_index
-from videox2l.models import load_model
+from videox2l.index.builder import IndexProgress, build_index, open_index
+from videox2l.index.reload import Positions, load_cache
+from videox2l.index.video_index import VideoIndex
 from videox2l.models.base import MLLM, Turn
-from videox2l.oracles import Oracle, OracleSettings, make_oracle
-from videox2l.oracles.dual_encoder import DualEncoder, HubDualEncoder
-from videox2l.reload import Positions, load_cache
-from videox2l.selection import select_top_k
+from videox2l.models.load import load_model
+from videox2l.oracles.registry import Oracle, OracleSettings, make_oracle
+from videox2l.selection.top_k import select_top_k
 from videox2l.store import Store, open_store
+from videox2l.tracks.contrastive_head import ContrastiveHead
+from videox2l.tracks.dual_encoder import DualEncoder, HubDualEncoder
 from videox2l.types import Selection
 from videox2l.video import Sampling, open_video
 
@@ -105,12 +107,12 @@ class VideoX2L:
         mllm = load_model(model, device, dtype)
         if isinstance(encoder, str | Path):
             encoder = HubDualEncoder(encoder, mllm.device, mllm.dtype)
-        encoder = encoder or mllm.dual_encoder()
+        encoder = encoder or ContrastiveHead.of(mllm)
         oracle = oracle or ("contrastive" if encoder else "attention")
         if compressor is None:
             compressor = default_compressor(mllm, **(compression or {}))
         elif isinstance(compressor, str):
-            compressor = make_compressor(compressor, **(compression or {}))
+            compressor = COMPRESSORS.make(compressor, **(compression or {}))
         return cls(mllm, compressor, encoder=encoder, oracle=oracle, store=open_store(store), **settings)
 
     def index(

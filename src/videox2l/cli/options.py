@@ -18,8 +18,8 @@ from videox2l.errors import SettingsError
 from videox2l.times import parse_time
 
 if TYPE_CHECKING:
+    from videox2l.answering.generation import Generation
     from videox2l.engine import VideoX2L
-    from videox2l.generation import Generation
     from videox2l.video import Sampling
 
 MODEL, VIDEO, SPEED, ANSWER = "Model", "Frames", "Compression and store", "Answer"
@@ -181,7 +181,7 @@ class GenerationOptions:
 
     def generation(self, seed: int) -> Generation:
         """The generation settings these options ask for."""
-        from videox2l.generation import Generation
+        from videox2l.answering.generation import Generation
 
         return Generation(self.max_new_tokens, self.temperature, self.top_k, self.top_p, seed=seed)
 

@@ -13,10 +13,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from videox2l.times import clock
 
 if TYPE_CHECKING:
-    from videox2l.answer import Answer
+    from videox2l.answering.answer import Answer
     from videox2l.engine import VideoX2L
-    from videox2l.index import VideoIndex
-    from videox2l.indexing import IndexProgress
+    from videox2l.index.builder import IndexProgress
+    from videox2l.index.video_index import VideoIndex
     from videox2l.video import Sampling
 
 

@@ -7,7 +7,7 @@ at level r every run of r visual tokens of a group becomes one KV, time texts st
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from torch import Tensor
 from videox2l.compression.base import Compression, Compressor
 from videox2l.errors import ModelError, SettingsError
 from videox2l.models.base import MLLM
+from videox2l.models.forward import Forward
 from videox2l.models.video_xl_2.adapter import TOKENS_PER_GROUP, VideoXL2
 from videox2l.models.video_xl_2.visibility import TEXT
 from videox2l.types import KV, VideoTokens, concatenate
@@ -76,8 +77,9 @@ class GroupCompression(Compression):
         self._make_room(len(tokens))
         blocks = self._blocks(tokens.is_text)
         if self.settings.previous_blocks is None:
-            kv = self.model.prefill(tokens, self.cache, self.cache.next_positions(len(tokens)))
-            kv = KV(kv.keys, kv.values, tokens.positions)
+            forward = Forward.behind(self.cache, len(tokens), records_kv=True)
+            self.model.run(tokens.embeddings, forward)
+            kv = replace(forward.kv(), positions=tokens.positions)
         else:
             prompt_blocks = torch.full((len(self.prompt),), TEXT)
             all_blocks = torch.cat([prompt_blocks, *(held for _, held in self.memory), blocks])

@@ -13,9 +13,9 @@ from typing import Literal
 
 from torch import Tensor
 
-from videox2l.cache import KVCache
 from videox2l.compression.base import Compression, Compressor
 from videox2l.errors import ModelError, SettingsError
+from videox2l.kv.cache import KVCache
 from videox2l.models.base import MLLM
 from videox2l.models.video_xl.adapter import VideoXL
 from videox2l.models.video_xl.window import Window, summary_ends

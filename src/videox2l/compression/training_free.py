@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from torch import Tensor
 from videox2l.compression.base import Compression, Compressor
 from videox2l.errors import SettingsError
 from videox2l.models.base import MLLM
+from videox2l.models.forward import Forward
 from videox2l.types import KV, VideoTokens, concatenate
 
 CONTEXT_TOKENS = 8192
@@ -103,10 +104,17 @@ class TrainingFreeCompression(Compression):
         self._make_room(len(tokens))
         length, next_position = self.cache.length, self.cache.next_position
         positions = tokens.positions if self.kind == "full" else self.model.contiguous(tokens.positions, self.before)
-        queries: list[Tensor] | None = [] if self.settings.observes else None
-        kv = self.model.prefill(tokens, self.cache, positions, queries)
-        kv = KV(kv.keys, kv.values, tokens.positions)
-        chunk = Prefilled(self.model, tokens, kv, positions, queries or [])
+        forward = Forward.behind(
+            self.cache,
+            len(tokens),
+            positions=positions,
+            deepstack=tokens.deepstack,
+            records_kv=True,
+            records_queries=self.settings.observes,
+        )
+        self.model.run(tokens.embeddings, forward)
+        kv = replace(forward.kv(), positions=tokens.positions)
+        chunk = Prefilled(self.model, tokens, kv, positions, forward.queries)
         ratios = {level: self.settings.ratio(level, is_edge) for level in self.settings.levels}
         reduced = {ratio: kv if ratio == 1 else self.settings.reduce(chunk, ratio) for ratio in set(ratios.values())}
         kvs = {level: reduced[ratio] for level, ratio in ratios.items()}

@@ -11,7 +11,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from videox2l.answer import Answer
+from videox2l.answering.answer import Answer
 from videox2l.engine import VideoX2L
 from videox2l.errors import StoreError
 from videox2l.evaluation.needles import GENERATION, words

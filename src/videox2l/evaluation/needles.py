@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from videox2l.answer import Answer
+from videox2l.answering.answer import Answer
+from videox2l.answering.generation import Generation
 from videox2l.engine import VideoX2L
 from videox2l.errors import SettingsError
 from videox2l.evaluation.needles_result import NeedlesResult, Outcome, SettingResult
 from videox2l.evaluation.settings import PAPER, Setting, check_settings, comparison, of_size
-from videox2l.generation import Generation
 from videox2l.store import open_store
 from videox2l.synthesis.plan import NeedlePlan, NeedleSettings
 from videox2l.synthesis.questions import Question

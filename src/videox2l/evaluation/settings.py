@@ -7,13 +7,13 @@ from typing import Any, Literal
 
 import torch
 
-from videox2l.compression import Compressor
+from videox2l.compression.base import Compressor
 from videox2l.compression.summary_tokens import SummaryTokens
 from videox2l.engine import VideoX2L
 from videox2l.errors import SettingsError
-from videox2l.index import VideoIndex
+from videox2l.index.video_index import VideoIndex
 from videox2l.oracles.base import Oracle
-from videox2l.selection import select_top_k
+from videox2l.selection.top_k import select_top_k
 
 
 @dataclass(frozen=True)

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
-from videox2l.cache import KVCache, KVShape
+from videox2l.kv.cache import KVCache, KVShape
+from videox2l.models.forward import Forward
 from videox2l.types import KV, ChunkPlace, Frames, VideoOutline, VideoTokens
-
-if TYPE_CHECKING:
-    from videox2l.oracles.dual_encoder import DualEncoder
 
 
 @dataclass(frozen=True)
@@ -33,7 +31,8 @@ class MLLM(nn.Module, ABC):
     name: for display. fingerprint: hex digest of weights and configuration. max_positions: trained context, tokens.
     eos_ids: ids that end an answer. kv_shape: layers, KV heads and head size of the cache. model_type: of the family's
     config.json. frame_group: how many frames become visual tokens together; a chunk holds whole groups. chunk_frames:
-    frames in a chunk, if the user does not say.
+    frames in a chunk, if the user does not say. compressor: the name of the compressor it is used with by default.
+    directory: where the checkpoint lies, if it was loaded from one.
     """
 
     name: str
@@ -45,6 +44,8 @@ class MLLM(nn.Module, ABC):
     tokenizer: PreTrainedTokenizerBase
     frame_group: int = 1
     chunk_frames: int = 10
+    compressor: str = "keydiff"
+    directory: Path | None = None
 
     @classmethod
     def accepts(cls, config: Mapping[str, Any]) -> bool:
@@ -91,47 +92,23 @@ class MLLM(nn.Module, ABC):
         """Rotate un-rotated queries or keys (..., n, d_h) to positions (n,), or (3, n) for M-RoPE."""
 
     @abstractmethod
-    def run(
-        self,
-        embeddings: Tensor,
-        cache: KVCache,
-        *,
-        positions: Tensor | None = None,
-        mask: Tensor | None = None,
-        deepstack: Tensor | None = None,
-        keys: list[Tensor] | None = None,
-        queries: list[Tensor] | None = None,
-    ) -> Tensor:
-        """Run embeddings (n, hidden) behind the cache, adding their KVs to it.
-
-        positions: (n,) or (3, n), by default the cache's next ones. mask: bool (n, cache length + n), by default
-        causal. deepstack: as in VideoTokens. keys, queries: if given, receive every layer's un-rotated keys
-        (n_h, n, d_h) and queries (heads, n, d_h).
-        Returns the states that `logits` takes, (n, hidden).
-        """
+    def run(self, embeddings: Tensor, forward: Forward) -> Tensor:
+        """Run embeddings (n, hidden) as `forward` says; the states that `logits` takes, (n, hidden)."""
 
     @abstractmethod
     def logits(self, states: Tensor) -> Tensor:
         """fp32 logits (n, vocabulary) of states (n, hidden)."""
 
-    def prefill(
-        self, tokens: VideoTokens, cache: KVCache, positions: Tensor, queries: list[Tensor] | None = None
-    ) -> KV:
-        """Run a chunk behind the cache at the positions given, adding it; its un-rotated KVs.
-
-        queries: as in `run`.
-        """
-        before, keys = cache.length, list[Tensor]()
-        self.run(tokens.embeddings, cache, positions=positions, deepstack=tokens.deepstack, keys=keys, queries=queries)
-        return KV(torch.stack(keys), cache.values[:, :, before : cache.length].clone(), positions)
+    def read(self, ids: Tensor, cache: KVCache) -> Tensor:
+        """Run text (n,) behind the cache at its next positions; states (n, hidden)."""
+        return self.run(self.embed(ids), Forward.behind(cache, len(ids)))
 
     def prompt_kv(self, video: VideoOutline) -> KV:
         """Un-rotated KVs of the prompt before the video, at positions 0, 1, ..."""
-        embeddings = self.embed(self.prompt_ids(video))
-        cache, keys = self.new_cache(embeddings.shape[0]), list[Tensor]()
-        positions = cache.next_positions(embeddings.shape[0])
-        self.run(embeddings, cache, keys=keys)
-        return KV(torch.stack(keys), cache.values[:, :, : cache.length].clone(), self.text_positions(positions))
+        ids = self.prompt_ids(video)
+        forward = Forward.behind(self.new_cache(len(ids)), len(ids), records_kv=True)
+        self.run(self.embed(ids), forward)
+        return replace(forward.kv(), positions=self.text_positions(forward.positions))
 
     def text_positions(self, positions: Tensor) -> Tensor:
         """Positions (n,) of text in the shape this model's KVs keep: (n,), or (3, n) for M-RoPE."""
@@ -144,10 +121,6 @@ class MLLM(nn.Module, ABC):
         """
         start = int(before.max()) + 1
         return torch.arange(start, start + positions.shape[-1], device=positions.device)
-
-    def dual_encoder(self) -> DualEncoder | None:
-        """The dual encoder that the checkpoint brings along for the contrastive oracle, if it does."""
-        return None
 
     def new_cache(self, capacity: int) -> KVCache:
         """An empty cache on the model's device with room for so many tokens."""

@@ -7,7 +7,6 @@ is ours: it gets un-rotated queries and keys, rotates them to the positions aske
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -24,28 +23,17 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from videox2l.attention import attend
-from videox2l.cache import KVCache, KVShape
 from videox2l.errors import ModelError
+from videox2l.kv.cache import KVShape
 from videox2l.models.base import MLLM, Turn
 from videox2l.models.checkpoint import checkpoint_fingerprint, shard_files
+from videox2l.models.forward import Forward
 from videox2l.types import VideoOutline
 
 ATTENTION = "videox2l"
 """The name of our attention function in transformers' registry."""
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
-
-
-@dataclass(frozen=True)
-class Step:
-    """One run of the decoder; `run` of MLLM says what the fields are."""
-
-    cache: KVCache
-    positions: Tensor
-    mask: Tensor | None
-    keys: list[Tensor] | None
-    queries: list[Tensor] | None
 
 
 def cached_attention(
@@ -55,19 +43,13 @@ def cached_attention(
     value: Tensor,
     attention_mask: Tensor | None,
     scaling: float,
-    step: Step,
+    forward: Forward,
     **_: Any,
 ) -> tuple[Tensor, None]:
     """transformers' attention interface: un-rotated (1, heads, n, d_h) states in, (1, n, heads, d_h) out."""
-    query, key = query[0], key[0]
-    if step.keys is not None:
-        step.keys.append(key)
-    if step.queries is not None:
-        step.queries.append(query)
     layer: int = module.layer_idx  # type: ignore[assignment]
-    keys, values = step.cache.write(layer, step.cache.rotate(key, step.positions), value[0])
-    attended = attend(step.cache.rotate(query, step.positions), keys, values, step.mask, scaling)
-    return attended.unflatten(1, (query.shape[0], -1))[None], None
+    attended = forward.attend(layer, query[0], key[0], value[0], scaling)
+    return attended.unflatten(1, (query.shape[1], -1))[None], None
 
 
 AttentionInterface.register(ATTENTION, cached_attention)
@@ -150,6 +132,7 @@ class HuggingFaceMLLM(MLLM):
             raise ModelError(f"{directory} has no chat template: pass an instruction-tuned checkpoint, or add one")
         adapter = cls(model.to(device), tokenizer, video_processor)
         adapter.name, adapter.fingerprint = name, checkpoint_fingerprint(directory)
+        adapter.directory = directory
         return adapter.eval().requires_grad_(False)
 
     def prompt_ids(self, video: VideoOutline) -> Tensor:
@@ -206,29 +189,17 @@ class HuggingFaceMLLM(MLLM):
         first, second = states.chunk(2, dim=-1)
         return states * cos[0] + torch.cat([-second, first], dim=-1) * sin[0]
 
-    def run(
-        self,
-        embeddings: Tensor,
-        cache: KVCache,
-        *,
-        positions: Tensor | None = None,
-        mask: Tensor | None = None,
-        deepstack: Tensor | None = None,
-        keys: list[Tensor] | None = None,
-        queries: list[Tensor] | None = None,
-    ) -> Tensor:
-        """Run embeddings behind the cache through the decoder's own layers."""
-        if positions is None:
-            positions = cache.next_positions(embeddings.shape[0])
-        cache.reserve(embeddings.shape[0])
-        step = Step(cache, positions.to(embeddings.device), mask, keys, queries)
-        states = self.decode(embeddings[None], deepstack, step=step, use_cache=False)
-        cache.advance(positions)
+    def run(self, embeddings: Tensor, forward: Forward) -> Tensor:
+        """Run embeddings through the decoder's own layers."""
+        forward.start()
+        inputs = self.decoder_inputs(embeddings[None], forward)
+        states = self.decoder(**inputs, forward=forward, use_cache=False).last_hidden_state
+        forward.finish()
         return states[0]
 
-    def decode(self, embeddings: Tensor, deepstack: Tensor | None, **settings: Any) -> Tensor:
-        """The decoder's normed states (1, n, hidden) of embeddings (1, n, hidden)."""
-        return self.decoder(inputs_embeds=embeddings, **settings).last_hidden_state
+    def decoder_inputs(self, embeddings: Tensor, forward: Forward) -> dict[str, Any]:
+        """What the decoder's forward is called with for embeddings (1, n, hidden)."""
+        return {"inputs_embeds": embeddings}
 
     def logits(self, states: Tensor) -> Tensor:
         """fp32 logits (n, vocabulary)."""

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from videox2l.cache import KVCache
+from videox2l.kv.rope import Rope
 from videox2l.models.base import MLLM, Turn
-from videox2l.rope import Rope
+from videox2l.models.forward import Forward
 from videox2l.types import VideoOutline
 
 if TYPE_CHECKING:
@@ -66,19 +66,9 @@ class LlavaQwen(MLLM):
         """Rotate (..., n, d_h) states to positions (n,)."""
         return self.rope(states, positions)
 
-    def run(
-        self,
-        embeddings: Tensor,
-        cache: KVCache,
-        *,
-        positions: Tensor | None = None,
-        mask: Tensor | None = None,
-        deepstack: Tensor | None = None,
-        keys: list[Tensor] | None = None,
-        queries: list[Tensor] | None = None,
-    ) -> Tensor:
-        """Run embeddings behind the cache."""
-        return self.model(embeddings, cache, positions, mask, keys=keys, queries=queries)
+    def run(self, embeddings: Tensor, forward: Forward) -> Tensor:
+        """Run embeddings through the decoder."""
+        return self.model(embeddings, forward)
 
     def logits(self, states: Tensor) -> Tensor:
         """fp32 logits (n, vocabulary)."""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from transformers.models.qwen3_vl.video_processing_qwen3_vl import smart_resize
 
+from videox2l.models.forward import Forward
 from videox2l.models.qwen_vl import QwenVL, grid_positions
 from videox2l.types import ChunkPlace, Frames, VideoTokens
 
@@ -81,9 +82,10 @@ class Qwen3VL(QwenVL):
             most = max(per_frame, int(least * 1.05)) * frames
         return smart_resize(frames, height, width, processor.temporal_patch_size, factor, least, most)
 
-    def decode(self, embeddings: Tensor, deepstack: Tensor | None, **settings: Any) -> Tensor:
-        """The decoder's states; the deep features are added behind its first layers."""
-        if deepstack is not None:
-            settings["visual_pos_masks"] = torch.ones(embeddings.shape[:2], dtype=torch.bool, device=embeddings.device)
-            settings["deepstack_visual_embeds"] = list(deepstack)
-        return super().decode(embeddings, None, **settings)
+    def decoder_inputs(self, embeddings: Tensor, forward: Forward) -> dict[str, Any]:
+        """With the deep features, which are added behind the first layers."""
+        inputs = super().decoder_inputs(embeddings, forward)
+        if forward.deepstack is not None:
+            inputs["visual_pos_masks"] = torch.ones(embeddings.shape[:2], dtype=torch.bool, device=embeddings.device)
+            inputs["deepstack_visual_embeds"] = list(forward.deepstack)
+        return inputs

@@ -8,10 +8,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from videox2l.index import VideoIndex
+from videox2l.index.reload import chunk_spans, load_cache
+from videox2l.index.video_index import VideoIndex
 from videox2l.models.base import MLLM
+from videox2l.models.forward import Forward
 from videox2l.oracles.base import Oracle
-from videox2l.reload import chunk_spans, load_cache
 
 
 @dataclass(frozen=True)
@@ -34,18 +35,17 @@ class Attention(Oracle):
         ids = model.question_ids(question)
         cache = load_cache(model, index, levels, room=len(ids))
         video_tokens = cache.length
-        positions = cache.next_positions(len(ids))
-        queries: list[Tensor] = []
-        model.run(model.embed(ids), cache, queries=queries)
+        forward = Forward.behind(cache, len(ids), records_queries=True)
+        model.run(model.embed(ids), forward)
         asking = slice(-1, None) if self.tokens == "last" else slice(None)
         keys = cache.keys[:, :, : cache.length]  # (n_l, n_h, n, d_h)
         steps = torch.arange(cache.length, device=keys.device)
         hidden = steps > torch.arange(video_tokens, cache.length, device=keys.device)[asking, None]
         mass = torch.zeros(cache.length, device=keys.device)
-        for layer, query in enumerate(queries):
-            asked = model.rotate(query, positions)[:, asking]  # (heads, asking, d_h)
+        for layer, query in enumerate(forward.queries):
+            asked = model.rotate(query, forward.positions)[:, asking]  # (heads, asking, d_h)
             layer_keys = keys[layer].repeat_interleave(asked.shape[0] // keys.shape[1], dim=0)
             logits = (asked @ layer_keys.transpose(1, 2)).float() / asked.shape[-1] ** 0.5
             mass += logits.masked_fill(hidden, float("-inf")).softmax(-1).mean(dim=(0, 1))
         spans = chunk_spans(index, levels)
-        return torch.stack([mass[span].mean() for span in spans]).cpu() / len(queries)
+        return torch.stack([mass[span].mean() for span in spans]).cpu() / len(forward.queries)

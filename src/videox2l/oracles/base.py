@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from videox2l.index import VideoIndex
+from videox2l.index.video_index import VideoIndex
 from videox2l.models.base import MLLM
 
 

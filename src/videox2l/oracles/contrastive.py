@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from videox2l.index import VideoIndex
+from videox2l.index.video_index import VideoIndex
 from videox2l.models.base import MLLM
 from videox2l.oracles.base import Oracle
-from videox2l.oracles.dual_encoder import DualEncoder
+from videox2l.tracks.dual_encoder import DualEncoder
 
 
 @dataclass(frozen=True)

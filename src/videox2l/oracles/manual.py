@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from videox2l.errors import SettingsError
-from videox2l.index import VideoIndex
+from videox2l.index.video_index import VideoIndex
 from videox2l.models.base import MLLM
 from videox2l.oracles.base import Oracle
 from videox2l.times import parse_time

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from videox2l.index import VideoIndex
+from videox2l.index.reload import load_chunk
+from videox2l.index.video_index import VideoIndex
 from videox2l.models.base import MLLM
+from videox2l.models.forward import Forward
 from videox2l.oracles.base import Oracle
 
 
@@ -43,34 +45,9 @@ class Probe(Oracle):
         yield batch
 
     def _certainties(self, model: MLLM, index: VideoIndex, chunks: list[int], ids: Tensor) -> Tensor:
-        """One forward over chunks side by side: each right behind the prompt, with a copy of the question of its own.
-
-        A copy sees the prompt, its chunk and itself, so it is as if the chunk were the whole video.
-        """
-        kvs = [index.kv(chunk, self.level or index.levels[0]).to(model.device) for chunk in chunks]
-        prompt, asked, sizes = len(index.prompt), len(ids), torch.tensor([len(kv) for kv in kvs])
-        cache = model.new_cache(prompt + int(sizes.sum()) + len(chunks) * asked)
-        cache.append(index.prompt)
-        nexts = []  # the position behind each chunk
-        for kv in kvs:
-            places = model.contiguous(kv.positions, index.prompt.positions.to(model.device))
-            cache.append(kv, places)
-            nexts.append(int(places.max()) + 1)
-
-        copies = torch.arange(len(chunks)).repeat_interleave(asked)  # whose question each asking token is
-        steps = torch.arange(asked).repeat(len(chunks))
-        chunk_of_kv = torch.arange(len(chunks)).repeat_interleave(sizes)
-        sees_prompt = torch.ones(len(copies), prompt, dtype=torch.bool)
-        sees_chunk = copies[:, None] == chunk_of_kv
-        sees_question = (copies[:, None] == copies) & (steps[:, None] >= steps)
-        mask = torch.cat([sees_prompt, sees_chunk, sees_question], dim=1)  # (askers, cache + askers)
-        positions = torch.tensor(nexts)[copies] + steps
-
-        states = model.run(
-            model.embed(ids).repeat(len(chunks), 1),
-            cache,
-            positions=positions.to(model.device),
-            mask=mask.to(model.device),
-        )
-        last = states[asked - 1 :: asked]  # (chunks, hidden)
+        """One run of the question behind each of these chunks, every chunk in a cache of its own behind the prompt."""
+        caches = [load_chunk(model, index, chunk, self.level or index.levels[0], room=len(ids)) for chunk in chunks]
+        forward = Forward.packed(caches, [len(ids)] * len(chunks))
+        states = model.run(model.embed(ids).repeat(len(chunks), 1), forward)
+        last = states[len(ids) - 1 :: len(ids)]  # (chunks, hidden)
         return model.logits(last).softmax(-1).amax(-1).cpu()

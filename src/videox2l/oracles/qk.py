@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from videox2l.index import VideoIndex
+from videox2l.index.video_index import VideoIndex
 from videox2l.models.base import MLLM
+from videox2l.models.forward import Forward
 from videox2l.oracles.base import Oracle
 
 
@@ -27,9 +28,9 @@ class QueryKey(Oracle):
         ids = model.question_ids(question)
         cache = model.new_cache(len(index.prompt) + len(ids))
         cache.append(index.prompt)
-        queries: list[Tensor] = []
-        model.run(model.embed(ids), cache, queries=queries)
-        asked = torch.stack([query.float().mean(dim=1) for query in queries])  # (n_l, heads, d_h)
+        forward = Forward.behind(cache, len(ids), records_queries=True)
+        model.run(model.embed(ids), forward)
+        asked = torch.stack([query.float().mean(dim=1) for query in forward.queries])  # (n_l, heads, d_h)
         groups = asked.shape[1] // model.kv_shape.heads
         asked = asked.unflatten(1, (-1, groups)).mean(dim=2).flatten(1)  # (n_l, n_h * d_h)
         scores = []

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from videox2l.cache import KVCache, KVShape
+from videox2l.kv.cache import KVCache, KVShape
+from videox2l.kv.rope import Rope
 from videox2l.models.checkpoint import (
     checkpoint_fingerprint,
     end_ids,
@@ -21,11 +22,9 @@ from videox2l.models.checkpoint import (
 )
 from videox2l.models.llava_qwen import LlavaQwen
 from videox2l.models.video_xl.config import VideoXLConfig
-from videox2l.models.video_xl.contrastive_head import ContrastiveHead
 from videox2l.models.video_xl.decoder import Decoder
 from videox2l.models.video_xl.vision import VisualEncoder, build_tower, image_processor, vision_config
 from videox2l.models.video_xl.window import Window
-from videox2l.rope import Rope
 from videox2l.types import KV, ChunkPlace, Frames, VideoOutline, VideoTokens
 
 
@@ -35,7 +34,7 @@ class VideoXL(LlavaQwen):
     config: VideoXLConfig
     model: Decoder
     encoder: VisualEncoder
-    head: ContrastiveHead | None
+    compressor = "summary_tokens"
 
     def __init__(self, config: VideoXLConfig, directory: Path):
         super().__init__()
@@ -78,8 +77,8 @@ class VideoXL(LlavaQwen):
         )
         model.rope = Rope(config.head_dim, config.rope_theta, device)
         model.tokenizer = load_tokenizer(directory)
-        model.head = ContrastiveHead.from_checkpoint(directory, model)
         model.name, model.fingerprint = name, checkpoint_fingerprint(directory)
+        model.directory = directory
         model.eos_ids = end_ids(directory, config.eos_token_id)
         return model.eval().requires_grad_(False)
 
@@ -128,7 +127,3 @@ class VideoXL(LlavaQwen):
         tokens = embeddings.shape[0]
         every_token = Window(raw_tokens=tokens, ratio=1, ends=(), extra={})
         return self.compress(embeddings, every_token, self.new_cache(tokens))[1]
-
-    def dual_encoder(self) -> ContrastiveHead | None:
-        """The contrastive head of the checkpoint's contrastive/ directory, if it has one."""
-        return self.head

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from transformers.models.qwen2.modeling_qwen2 import Qwen2MLP, Qwen2RMSNorm
 
-from videox2l.attention import attend
-from videox2l.cache import KVCache
+from videox2l.kv.attention import attend
+from videox2l.kv.cache import KVCache
+from videox2l.models.forward import Forward
 from videox2l.models.video_xl.config import VideoXLConfig
 from videox2l.models.video_xl.window import Window
 
@@ -80,34 +81,16 @@ class Decoder(nn.Module):
     def forward(
         self,
         hidden: Tensor,
-        cache: KVCache,
-        positions: Tensor | None = None,
-        mask: Tensor | None = None,
+        forward: Forward,
         is_summary: Tensor | None = None,
-        keys: list[Tensor] | None = None,
-        queries: list[Tensor] | None = None,
     ) -> Tensor:
-        """Run embeddings (n, hidden) behind the cache, add their KVs to it, return normed states (n, hidden).
-
-        positions: (n,), by default the next ones. mask: bool (n, length + n), by default causal. keys, queries:
-        receive every layer's un-rotated keys (n_h, n, d_h) and queries (heads, n, d_h).
-        """
-        if positions is None:
-            positions = cache.next_positions(hidden.shape[0])
-        cache.reserve(hidden.shape[0])
+        """Run embeddings (n, hidden); normed states (n, hidden)."""
+        forward.start()
         for index, layer in enumerate(self.layers):
             attention, normed = layer.self_attn, layer.input_layernorm(hidden)
-            query = attention.project("q", normed, is_summary)
-            key = attention.project("k", normed, is_summary)
-            if keys is not None:
-                keys.append(key)
-            if queries is not None:
-                queries.append(query)
-            all_keys, all_values = cache.write(
-                index, cache.rotate(key, positions), attention.project("v", normed, is_summary)
-            )
-            hidden = layer.finish(hidden, attend(cache.rotate(query, positions), all_keys, all_values, mask))
-        cache.advance(positions)
+            states = (attention.project(name, normed, is_summary) for name in "qkv")
+            hidden = layer.finish(hidden, forward.attend(index, *states))
+        forward.finish()
         return self.norm(hidden)
 
     def compress(self, hidden: Tensor, window: Window, memory: KVCache) -> tuple[Tensor, Tensor]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from videox2l.cache import KVCache, KVShape
+from videox2l.kv.cache import KVCache, KVShape
+from videox2l.kv.rope import Rope
 from videox2l.models.checkpoint import (
     checkpoint_fingerprint,
     end_ids,
@@ -17,15 +19,15 @@ from videox2l.models.checkpoint import (
     load_weights,
     restore_buffers,
 )
+from videox2l.models.forward import Forward
 from videox2l.models.llava_qwen import LlavaQwen
 from videox2l.models.video_xl.vision import pool
 from videox2l.models.video_xl_2.config import VideoXL2Config
 from videox2l.models.video_xl_2.decoder import Decoder
 from videox2l.models.video_xl_2.temporal import GROUP_FRAMES, frame_groups
 from videox2l.models.video_xl_2.timestamps import clock_times_to_seconds, video_ids
-from videox2l.models.video_xl_2.visibility import sights
+from videox2l.models.video_xl_2.visibility import block_visibility
 from videox2l.models.video_xl_2.vision import GRID, SiglipTower, TowerHolder, vision_config
-from videox2l.rope import Rope
 from videox2l.types import KV, ChunkPlace, Frames, VideoTokens
 
 POOL_STRIDE = 2
@@ -40,6 +42,7 @@ class VideoXL2(LlavaQwen):
 
     frame_group = GROUP_FRAMES
     chunk_frames = 4 * GROUP_FRAMES
+    compressor = "group_pooling"
     config: VideoXL2Config
     model: Decoder
 
@@ -71,6 +74,7 @@ class VideoXL2(LlavaQwen):
         model.rope = Rope(config.head_dim, config.rope_theta, device)
         model.tokenizer = load_tokenizer(directory)
         model.name, model.fingerprint = name, checkpoint_fingerprint(directory)
+        model.directory = directory
         model.eos_ids = end_ids(directory, config.eos_token_id)
         return model.eval().requires_grad_(False)
 
@@ -99,12 +103,12 @@ class VideoXL2(LlavaQwen):
     def prefill_blocks(self, tokens: VideoTokens, cache: KVCache, blocks: Tensor, previous_blocks: int) -> KV:
         """Run a chunk behind the cache under the block mask of chunked prefill, adding it; its un-rotated KVs.
 
-        blocks: (cache length + n,) the prefill block of every token; previous_blocks: see `sights`.
+        blocks: (cache length + n,) the prefill block of every token; previous_blocks: see `block_visibility`.
         """
-        before, keys = cache.length, list[Tensor]()
-        seen = sights(blocks.to(self.device), len(tokens), previous_blocks)
-        self.model(tokens.embeddings, cache, seen=seen, keys=keys)
-        return KV(torch.stack(keys), cache.values[:, :, before : cache.length].clone(), tokens.positions)
+        visible = block_visibility(blocks.to(self.device), len(tokens), previous_blocks)
+        forward = Forward.behind(cache, len(tokens), visible=visible, records_kv=True)
+        self.run(tokens.embeddings, forward)
+        return replace(forward.kv(), positions=tokens.positions)
 
     def wording(self, question: str) -> str:
         """Clock times become seconds."""

@@ -8,11 +8,9 @@ from __future__ import annotations
 from torch import Tensor, nn
 from transformers.models.qwen2.modeling_qwen2 import Qwen2MLP, Qwen2RMSNorm
 
-from videox2l.attention import attend
-from videox2l.cache import KVCache
+from videox2l.models.forward import Forward
 from videox2l.models.video_xl_2.config import VideoXL2Config
 from videox2l.models.video_xl_2.temporal import TemporalModule
-from videox2l.models.video_xl_2.visibility import Sight
 from videox2l.models.video_xl_2.vision import TowerHolder
 
 
@@ -54,14 +52,6 @@ class DecoderLayer(nn.Module):
         return hidden + self.mlp(self.post_attention_layernorm(hidden))
 
 
-def attend_by_sight(query: Tensor, keys: Tensor, values: Tensor, seen: list[Sight]) -> Tensor:
-    """Attention of (heads, n, d_h) queries, each over the keys it sees alone -> (n, heads * d_h)."""
-    out = query.new_empty(query.shape[1], query.shape[0] * query.shape[2])
-    for sight in seen:
-        out[sight.rows] = attend(query[:, sight.rows], keys[:, sight.columns], values[:, sight.columns], sight.mask)
-    return out
-
-
 class Decoder(nn.Module):
     """The layers and the final norm, with vision tower, temporal module and projector under their official names."""
 
@@ -83,31 +73,12 @@ class Decoder(nn.Module):
     def forward(
         self,
         hidden: Tensor,
-        cache: KVCache,
-        positions: Tensor | None = None,
-        mask: Tensor | None = None,
-        seen: list[Sight] | None = None,
-        keys: list[Tensor] | None = None,
-        queries: list[Tensor] | None = None,
+        forward: Forward,
     ) -> Tensor:
-        """Run embeddings (n, hidden) behind the cache, add their KVs to it, return normed states (n, hidden).
-
-        positions: (n,), by default the next ones. mask: bool (n, length + n), by default causal; seen: what each token
-        sees, instead of a mask. keys, queries: receive every layer's un-rotated keys (n_h, n, d_h) and queries
-        (heads, n, d_h).
-        """
-        if positions is None:
-            positions = cache.next_positions(hidden.shape[0])
-        cache.reserve(hidden.shape[0])
+        """Run embeddings (n, hidden); normed states (n, hidden)."""
+        forward.start()
         for index, layer in enumerate(self.layers):
-            query, key, value = layer.self_attn.project(layer.input_layernorm(hidden))
-            if queries is not None:
-                queries.append(query)
-            if keys is not None:
-                keys.append(key)
-            query = cache.rotate(query, positions)
-            held = cache.write(index, cache.rotate(key, positions), value)
-            attended = attend_by_sight(query, *held, seen) if seen else attend(query, *held, mask)
-            hidden = layer.finish(hidden, attended)
-        cache.advance(positions)
+            states = layer.self_attn.project(layer.input_layernorm(hidden))
+            hidden = layer.finish(hidden, forward.attend(index, *states))
+        forward.finish()
         return self.norm(hidden)

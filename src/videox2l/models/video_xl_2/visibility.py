@@ -6,28 +6,16 @@ back than `previous_blocks`. Text (the prompt and the time texts) sees everythin
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
+
+from videox2l.models.forward import Visible
 
 TEXT = -1
 """Block number of a text token."""
 
 
-@dataclass(frozen=True)
-class Sight:
-    """New tokens that see the same stretch of cache and run.
-
-    rows: (r,) of the run. columns: (c,) of cache and run. mask: bool (r, c), causal.
-    """
-
-    rows: Tensor
-    columns: Tensor
-    mask: Tensor
-
-
-def sights(blocks: Tensor, run_tokens: int, previous_blocks: int) -> list[Sight]:
+def block_visibility(blocks: Tensor, run_tokens: int, previous_blocks: int) -> tuple[Visible, ...]:
     """What each of the last `run_tokens` tokens sees.
 
     blocks: (m,) the block number of every token of cache and run, in order, TEXT for text.
@@ -39,5 +27,5 @@ def sights(blocks: Tensor, run_tokens: int, previous_blocks: int) -> list[Sight]
         rows = first + (blocks[first:] == block).nonzero()[:, 0]
         is_near = (blocks == TEXT) | (block == TEXT) | (block - blocks <= previous_blocks)
         columns = (is_near & (steps <= rows[-1])).nonzero()[:, 0]
-        found.append(Sight(rows - first, columns, columns <= rows[:, None]))
-    return found
+        found.append(Visible(rows - first, columns, columns <= rows[:, None]))
+    return tuple(found)

@@ -6,8 +6,8 @@ from typing import Literal
 
 import torch
 
-from videox2l.cache import KVCache
-from videox2l.index import VideoIndex
+from videox2l.index.video_index import VideoIndex
+from videox2l.kv.cache import KVCache
 from videox2l.models.base import MLLM
 
 Positions = Literal["contiguous", "original"]
@@ -34,6 +34,19 @@ def load_cache(
         if len(kv):
             before = kv.positions if positions == "original" else model.contiguous(kv.positions, before)
             cache.append(kv, before)
+    return cache
+
+
+def load_chunk(model: MLLM, index: VideoIndex, chunk: int, level: int, room: int = 0) -> KVCache:
+    """One chunk at a level right behind the prompt, as if it were the whole video, on the model's device.
+
+    room: tokens to leave space for behind the chunk.
+    """
+    kv = index.kv(chunk, level).to(model.device)
+    cache = model.new_cache(len(index.prompt) + len(kv) + room)
+    cache.append(index.prompt)
+    if len(kv):
+        cache.append(kv, model.contiguous(kv.positions, index.prompt.positions.to(model.device)))
     return cache
 
 

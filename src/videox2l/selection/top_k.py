@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from videox2l.errors import SettingsError
-from videox2l.index import VideoIndex
+from videox2l.index.video_index import VideoIndex
 from videox2l.types import Selection
 
 

@@ -85,6 +85,12 @@ class KVCache:
         self.values[layer, :, self.length : end] = values
         return self.keys[layer, :, :end], self.values[layer, :, :end]
 
+    def write_at(self, layer: int, keys: Tensor, values: Tensor, slots: Tensor) -> tuple[Tensor, Tensor]:
+        """Put one layer's rotated KVs (n_h, n, d_h) at places (n,) of the buffer; return all of that layer's buffer."""
+        self.keys[layer].index_copy_(1, slots, keys)
+        self.values[layer].index_copy_(1, slots, values)
+        return self.keys[layer], self.values[layer]
+
     def advance(self, positions: Tensor) -> None:
         """Count the tokens at these positions, written in every layer, as part of the cache."""
         self.length += positions.shape[-1]

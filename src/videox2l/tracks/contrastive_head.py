@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from videox2l.models.checkpoint import checkpoint_fingerprint, load_weights
-from videox2l.oracles.dual_encoder import DualEncoder
+from videox2l.tracks.dual_encoder import DualEncoder
 from videox2l.types import Frames
 
 if TYPE_CHECKING:
@@ -35,10 +34,10 @@ class ContrastiveHead(DualEncoder):
         self.fingerprint = fingerprint
 
     @classmethod
-    def from_checkpoint(cls, directory: Path, model: MLLM) -> ContrastiveHead | None:
-        """The head in a checkpoint's contrastive/ directory; None if there is no such directory."""
-        home = directory / "contrastive"
-        if not home.is_dir():
+    def of(cls, model: MLLM) -> ContrastiveHead | None:
+        """The head in the contrastive/ directory of a model's checkpoint; None if there is none."""
+        home = None if model.directory is None else model.directory / "contrastive"
+        if home is None or not home.is_dir():
             return None
         config = json.loads((home / "config.json").read_text())
         with torch.device("meta"):

@@ -16,8 +16,8 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from videox2l.cache import KVCache
 from videox2l.errors import SettingsError
+from videox2l.kv.cache import KVCache
 from videox2l.models.base import MLLM
 
 
@@ -75,7 +75,7 @@ def generate(model: MLLM, cache: KVCache, ids: Tensor, settings: Generation) -> 
     seen = ids.to(model.device)
     asked = seen
     for _ in range(settings.max_new_tokens):
-        states = model.run(model.embed(asked), cache)
+        states = model.read(asked, cache)
         logits = processors(seen[None], model.logits(states[-1:]))  # (1, vocabulary)
         if settings.temperature > 0:
             token = torch.multinomial(logits.softmax(-1), 1, generator=generator)[0]

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from videox2l.index import VideoIndex
+from videox2l.index.video_index import VideoIndex
 from videox2l.types import ChunkReport
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Answer:
         file: where to save the picture; its ending gives the format.
         Raises: SettingsError if the format is unknown, StoreError if the file can't be written.
         """
-        from videox2l.timeline import draw_timeline, save_figure
+        from videox2l.answering.timeline import draw_timeline, save_figure
 
         figure = draw_timeline(
             f"{self.question}  \N{RIGHTWARDS ARROW}  {self.text}",

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
-from videox2l.answer import Answer
-from videox2l.cache import KVCache
-from videox2l.generation import Generation, generate, stream_text
-from videox2l.index import VideoIndex
+from videox2l.answering.answer import Answer
+from videox2l.answering.generation import Generation, generate, stream_text
+from videox2l.index.video_index import VideoIndex
+from videox2l.kv.cache import KVCache
 from videox2l.models.base import MLLM
 from videox2l.types import ChunkReport, Selection
 

@@ -12,10 +12,10 @@ from torch.nn import functional as F
 
 from videox2l.compression.base import Compression, Compressor
 from videox2l.errors import SettingsError
-from videox2l.index import ChunkEntry, VideoIndex, chunk_tensors, read_kv, shared_levels
+from videox2l.index.video_index import ChunkEntry, VideoIndex, chunk_tensors, read_kv, shared_levels
 from videox2l.models.base import MLLM
-from videox2l.oracles.dual_encoder import DualEncoder
 from videox2l.store.base import Shelf
+from videox2l.tracks.dual_encoder import DualEncoder
 from videox2l.types import KV, Chunk, ChunkPlace, Frames, VideoOutline
 from videox2l.video import Video
 

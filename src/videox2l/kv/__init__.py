@@ -1,0 +1,1 @@
+"""Key-value caches: rotary positions, attention, one buffer for all layers. Nothing here knows a model."""

@@ -1,0 +1,55 @@
+"""Names for what can be chosen: a class is imported when it is first asked for; other packages add theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any, Generic, TypeVar
+
+from videox2l.errors import SettingsError
+
+T = TypeVar("T")
+
+
+class Registry(Generic[T]):
+    """Dataclasses of one kind by name.
+
+    kind: what they are, for messages, as "compressor". classes: by name, "module:Class". Another package adds a class
+    by an entry point of the group "videox2l.<kind>s"; its name may not be one of ours.
+    """
+
+    def __init__(self, kind: str, classes: Mapping[str, str]):
+        self.kind = kind
+        self._ours = dict(classes)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every name, sorted."""
+        return tuple(sorted({*self._ours, *(point.name for point in self._added())}))
+
+    def __getitem__(self, name: str) -> type[T]:
+        """The class of a name. Raises: SettingsError that lists the names there are."""
+        if name in self._ours:
+            module, _, attribute = self._ours[name].partition(":")
+            return getattr(import_module(module), attribute)
+        for point in self._added():
+            if point.name == name:
+                return point.load()
+        raise SettingsError(f"{self.kind} {name!r} is unknown: pass one of {', '.join(self.names)}")
+
+    def settings(self, name: str) -> tuple[str, ...]:
+        """The settings that the class of a name takes."""
+        return tuple(field.name for field in fields(self[name]) if field.init)  # type: ignore[arg-type]
+
+    def make(self, name: str, **settings: Any) -> T:
+        """An instance. Raises: SettingsError for an unknown name, or a setting that the class does not have."""
+        known = self.settings(name)
+        if unknown := [setting for setting in settings if setting not in known]:
+            has = f"it has {', '.join(known)}" if known else "it has none"
+            raise SettingsError(f"{self.kind} {name} has no setting {unknown[0]!r}: {has}")
+        return self[name](**settings)
+
+    def _added(self) -> list[Any]:
+        return [point for point in entry_points(group=f"videox2l.{self.kind}s") if point.name not in self._ours]

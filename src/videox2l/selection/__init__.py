@@ -1,0 +1,1 @@
+"""From relevance to a level for every chunk."""

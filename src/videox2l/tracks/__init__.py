@@ -1,0 +1,1 @@
+"""What is made of a video at index time and is not KVs."""
