@@ -89,6 +89,7 @@ def tokenizer(template: str, special: list[str], **named: str) -> PreTrainedToke
 
 
 def llava_onevision(directory: Path) -> None:
+    """LLaVA-OneVision: SigLIP, a Qwen2 decoder."""
     words = tokenizer(CHATML.replace("VIDEO", "<video>\n"), ["<image>", "<video>"])
     vision = dict(
         model_type="siglip_vision_model",
@@ -124,6 +125,7 @@ def llava_onevision(directory: Path) -> None:
 
 
 def qwen2_5_vl(directory: Path) -> None:
+    """Qwen2.5-VL: a vision tower with windows, M-RoPE."""
     words = tokenizer(QWEN, ["<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"])
     config = Qwen2_5_VLConfig(
         vision_config=dict(
@@ -157,6 +159,7 @@ def qwen2_5_vl(directory: Path) -> None:
 
 
 def qwen3_vl(directory: Path) -> None:
+    """Qwen3-VL: DeepStack from two depths, interleaved M-RoPE."""
     words = tokenizer(QWEN, ["<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"])
     config = Qwen3VLConfig(
         vision_config=dict(
@@ -193,6 +196,7 @@ def qwen3_vl(directory: Path) -> None:
 
 
 def internvl(directory: Path) -> None:
+    """InternVL3: one tile a frame, a Qwen2 decoder."""
     special = ["<img>", "</img>", "<IMG_CONTEXT>", "<video>"]
     words = tokenizer(
         CHATML.replace("VIDEO", "<video>\n"),
@@ -231,6 +235,7 @@ def internvl(directory: Path) -> None:
 
 
 def smolvlm(directory: Path) -> None:
+    """SmolVLM2: one tile a frame, a Llama decoder."""
     special = ["<image>", "<video>", "<fake_token_around_image>", "<global-img>", "<end_of_utterance>"]
     words = tokenizer(CHATML.replace("VIDEO", "<video>"), special)
     config = SmolVLMConfig(
@@ -261,6 +266,7 @@ def smolvlm(directory: Path) -> None:
 
 
 def llava_next_video(directory: Path) -> None:
+    """LLaVA-NeXT-Video: CLIP, a Llama decoder, Vicuna's template."""
     words = tokenizer("", ["<image>", "<video>", "<s>"])
     words.bos_token = "<s>"
     words._tokenizer.post_processor = processors.TemplateProcessing(
@@ -303,6 +309,7 @@ def llava_next_video(directory: Path) -> None:
 
 
 def qwen_ids(words: PreTrainedTokenizerFast) -> dict[str, int]:
+    """The ids of the visual marks, by the names that Qwen's configurations give them."""
     names = {"image_token_id": "image_pad", "video_token_id": "video_pad"}
     names |= {"vision_start_token_id": "vision_start", "vision_end_token_id": "vision_end"}
     return {key: words.convert_tokens_to_ids(f"<|{name}|>") for key, name in names.items()}
