@@ -18,7 +18,7 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 from videos import write_video
 
 from videox2l import FrameArray, Generation, Sampling, SummaryTokens, VideoIndex, VideoX2L
-from videox2l.errors import ModelError, QuestionError, SettingsError, StoreError, VideoError, VideoX2LError
+from videox2l.errors import ModelError, QuestionError, SettingsError, VideoError, VideoX2LError
 from videox2l.index.builder import IndexProgress
 from videox2l.index.reload import chunk_spans, load_cache
 from videox2l.models.base import Turn
@@ -47,12 +47,11 @@ def plain_qwen2(checkpoint: Path) -> Qwen2ForCausalLM:
 # 1. identity
 
 
-@pytest.mark.parametrize("positions", ["original", "contiguous"])
 def test_without_compression_it_is_the_models_own_single_forward(
-    engine: VideoX2L, checkpoint: Path, clip: Path, positions: str
+    engine: VideoX2L, checkpoint: Path, clip: Path
 ) -> None:
     question = "What is it?"
-    identity = replace(engine, compressor=SummaryTokens((1,)), positions=positions)
+    identity = replace(engine, compressor=SummaryTokens((1,)))
     index = identity.index(clip)
     model, ids = identity.model, identity.model.question_ids(question)
     with torch.no_grad():
@@ -60,7 +59,7 @@ def test_without_compression_it_is_the_models_own_single_forward(
         video = torch.cat([model.visual_tokens(frames, place).embeddings for frames in open_video(clip).chunks(3)])
         inputs = torch.cat([model.embed(model.prompt_ids(VIDEO)), video, model.embed(ids)])
         expected = plain_qwen2(checkpoint)(inputs_embeds=inputs[None]).logits[0]
-        cache = load_cache(model, index, (1,) * len(index.entries), positions)
+        cache = load_cache(model, index, (1,) * len(index.entries))
         logits = model.logits(model.read(ids, cache))
     torch.testing.assert_close(logits, expected[-len(ids) :], rtol=0, atol=1e-4)
     answer = identity.ask(index, question, generation=Generation(max_new_tokens=1))
@@ -153,16 +152,15 @@ def test_chunks_enter_the_cache_in_time_order_whatever_the_selection(
     index, model = engine.index(made_clip), engine.model
     levels = tuple(2 if chunk in chosen else 32 for chunk in range(6))
     spans = chunk_spans(index, levels)
-    for positions in ("contiguous", "original"):
-        cache = load_cache(model, index, levels, positions)
-        assert spans[0].start == len(index.prompt)
-        assert [span.start for span in spans[1:]] == [span.stop for span in spans[:-1]]
-        assert spans[-1].stop == cache.length == index.tokens(levels)
-        for chunk, span in enumerate(spans):
-            kv = index.kv(chunk, levels[chunk])
-            placed = kv.positions if positions == "original" else torch.arange(span.start, span.stop)
-            assert torch.equal(cache.keys[:, :, span], model.rotate(kv.keys, placed))
-            assert torch.equal(cache.values[:, :, span], kv.values)
+    cache = load_cache(model, index, levels)
+    assert spans[0].start == len(index.prompt)
+    assert [span.start for span in spans[1:]] == [span.stop for span in spans[:-1]]
+    assert spans[-1].stop == cache.length == index.tokens(levels)
+    for chunk, span in enumerate(spans):
+        kv = index.kv(chunk, levels[chunk])
+        placed = model.rotate(kv.keys, torch.arange(span.start, span.stop))
+        torch.testing.assert_close(cache.keys[:, :, span], placed, rtol=0, atol=1e-5)
+        assert torch.equal(cache.values[:, :, span], kv.values)
     answer = engine.ask(index, "what?", oracle=Manual(chosen) if chosen else "uniform", k=0, generation=SHORT)
     assert [chunk.index for chunk in answer.chunks] == list(range(6))
     assert [chunk.level for chunk in answer.chunks] == [2, *(levels[1:5]), 2]
@@ -200,7 +198,7 @@ def test_streamed_pieces_make_the_answer(engine: VideoX2L, made_clip: Path) -> N
     assert len(pieces) > 1
     assert "".join(pieces).strip() == stream.answer.text
     assert stream.answer.text == engine.ask(index, "what?", generation=Generation(max_new_tokens=24)).text
-    assert stream.answer.timings_s.keys() == {"index", "relevance", "load", "first_token", "decode"}
+    assert stream.answer.timings_s.keys() == {"relevance", "load", "first_token", "decode"}
     assert all(seconds >= 0 for seconds in stream.answer.timings_s.values())
 
 
@@ -268,18 +266,13 @@ def audio_only(engine: VideoX2L, directory: Path) -> None:
     engine.index(directory / "sound.mp4")
 
 
-def contrastive_without_embeddings(engine: VideoX2L, directory: Path) -> None:
-    index = engine.index(blank(4), Sampling(frames=4))
-    index.embeddings(0)
-
-
 def blank(frames: int) -> FrameArray:
     return FrameArray(np.zeros((frames, 48, 48, 3), np.uint8), np.arange(frames))
 
 
 def long_question(engine: VideoX2L) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine.model, "max_positions", 700)
+        patch.setattr(engine.model, "max_positions", 400)
         ask(engine, "why? " * 100)
 
 
@@ -299,7 +292,6 @@ BAD_INPUT: dict[str, tuple[type[VideoX2LError], str, Callable[[VideoX2L, Path], 
     "unknown oracle": (SettingsError, "'tarot'", lambda engine, at: replace(engine, oracle="tarot")),
     "unknown oracle of a question": (SettingsError, "'tarot'", lambda engine, at: ask(engine, "a?", oracle="tarot")),
     "contrastive without encoder": (SettingsError, "encoder", lambda engine, at: replace(engine, oracle="contrastive")),
-    "index without embeddings": (StoreError, "embeddings", contrastive_without_embeddings),
     "manual without moments": (SettingsError, "moments", lambda engine, at: ask(engine, "a?", oracle="manual")),
     "chunk out of range": (SettingsError, "9", lambda engine, at: ask(engine, "a?", oracle=Manual((9,)))),
     "levels not increasing": (SettingsError, "(32, 2)", lambda engine, at: SummaryTokens((32, 2))),
@@ -312,12 +304,6 @@ BAD_INPUT: dict[str, tuple[type[VideoX2LError], str, Callable[[VideoX2L, Path], 
     "negative k of a question": (SettingsError, "-1", lambda engine, at: ask(engine, "a?", k=-1)),
     "no chunk": (SettingsError, "0", lambda engine, at: replace(engine, chunk_frames=0)),
     "empty chunk list": (SettingsError, "()", lambda engine, at: replace(engine, chunk_frames=())),
-    "unknown positions": (SettingsError, "'middle'", lambda engine, at: replace(engine, positions="middle")),
-    "original positions of two passes": (
-        SettingsError,
-        "single pass",
-        lambda engine, at: replace(engine, compressor=SummaryTokens(passes="two_pass"), positions="original"),
-    ),
     "empty question": (QuestionError, "empty", lambda engine, at: ask(engine, " \n")),
     "long question": (QuestionError, "tokens", lambda engine, at: long_question(engine)),
     "no answer": (SettingsError, "0", lambda engine, at: Generation(max_new_tokens=0)),
@@ -354,6 +340,45 @@ def test_a_question_that_can_not_fit_is_refused_before_it_is_run(
     monkeypatch.setattr(engine.model, "run", lambda *_, **__: pytest.fail("the question was run"))
     with pytest.raises(QuestionError):
         engine.ask(index, "why? " * 200)
+
+
+def test_a_question_fits_whatever_the_cache_and_a_longer_context_refuses_no_more(
+    engine: VideoX2L, made_clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index, question = engine.index(made_clip), "why? " * 10
+    fits = []
+    for limit in range(20, 1200, 20):
+        monkeypatch.setattr(engine.model, "max_positions", limit)
+        try:
+            engine.stream(index, question)
+            fits.append(True)
+        except QuestionError:
+            fits.append(False)
+    assert fits == sorted(fits)
+    assert set(fits) == {False, True}
+
+
+def test_a_cache_beyond_the_trained_context_is_noted(
+    engine: VideoX2L, made_clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = engine.index(made_clip)
+    held = engine.ask(index, "a?", k=0, generation=SHORT)
+    tokens = held.cache_tokens + len(engine.model.question_ids("a?"))
+    for limit, noted in ((tokens, False), (tokens - 1, True)):
+        monkeypatch.setattr(engine.model, "max_positions", limit)
+        notes = engine.ask(index, "a?", k=0, generation=SHORT).notes
+        assert any(f"trained on {limit}" in note for note in notes) is noted
+
+
+def test_an_index_of_another_model_or_dtype_is_refused(
+    engine: VideoX2L, made_clip: Path, checkpoint: Path, video_xl_2
+) -> None:
+    index = engine.index(made_clip)
+    with pytest.raises(SettingsError, match="another model"):
+        VideoX2L(video_xl_2).ask(index, "a?")
+    half = VideoX2L(load_model(checkpoint, "cpu", "bfloat16"), chunk_frames=2)
+    with pytest.raises(SettingsError, match="float32"):
+        half.ask(index, "a?")
 
 
 def test_an_unknown_model_names_what_was_asked(monkeypatch: pytest.MonkeyPatch) -> None:

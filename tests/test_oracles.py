@@ -26,7 +26,7 @@ from transformers import (
 )
 
 from videox2l import SummaryTokens, VideoIndex, VideoX2L
-from videox2l.errors import ModelError, SettingsError
+from videox2l.errors import ModelError, SettingsError, StoreError
 from videox2l.index.reload import chunk_spans, load_cache
 from videox2l.models.video_xl.adapter import VideoXL
 from videox2l.oracles.attention import Attention
@@ -37,6 +37,7 @@ from videox2l.oracles.qk import QueryKey
 from videox2l.oracles.random import Random
 from videox2l.oracles.registry import ORACLES, OracleSettings, make_oracle
 from videox2l.oracles.uniform import Uniform
+from videox2l.store import RamStore
 from videox2l.tracks.dual_encoder import HubDualEncoder
 from videox2l.types import Frames
 from videox2l.video import open_video
@@ -136,7 +137,7 @@ def test_random_is_fixed_by_seed_video_and_question(engine: VideoX2L, index: Vid
     def scores(seed: int, of: VideoIndex, question: str) -> list[float]:
         return Random(seed).score(engine.model, of, question).tolist()
 
-    other = replace(index, key="another")
+    other = replace(index, spec=replace(index.spec, model="another"))
     drawn = [scores(0, index, "a"), scores(1, index, "a"), scores(0, other, "a"), scores(0, index, "b")]
     assert len({tuple(row) for row in drawn}) == 4
     assert scores(0, index, "a") == drawn[0]
@@ -276,19 +277,30 @@ def test_a_long_question_is_cut_after_the_last_word_that_fits(encoder_directory:
 def test_frames_are_embedded_alike_in_any_batch(encoder_directory: Path) -> None:
     encoder = HubDualEncoder(encoder_directory)
     frames = Frames(torch.randint(0, 255, (35, 3, 40, 50), dtype=torch.uint8), torch.arange(35.0))
-    together = encoder.embed_frames(frames, torch.empty(0))
-    alone = [
-        encoder.embed_frames(Frames(frames.pixels[n : n + 1], frames.timestamps_s), torch.empty(0)) for n in (0, 34)
-    ]
+    together = encoder.embed_frames(frames)
+    alone = [encoder.embed_frames(Frames(frames.pixels[n : n + 1], frames.timestamps_s)) for n in (0, 34)]
     torch.testing.assert_close(together[[0, 34]], torch.cat(alone), rtol=0, atol=1e-5)
     torch.testing.assert_close(together.norm(dim=1), torch.ones(35))
 
 
-def test_another_encoder_makes_another_index(engine: VideoX2L, made_clip: Path, encoder_directory: Path) -> None:
-    plain = engine.index(made_clip).key
-    first = HubDualEncoder(encoder_directory)
-    assert plain != replace(engine, encoder=first).index(made_clip).key
-    assert replace(engine, encoder=HubDualEncoder(encoder_directory)).index(made_clip).reused
+def test_an_encoder_added_later_runs_no_decoder(
+    engine: VideoX2L, made_clip: Path, encoder_directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_once = replace(engine, encoder=HubDualEncoder(encoder_directory), store=RamStore())
+    expected = at_once.index(made_clip)
+    plain = engine.index(made_clip)
+    with pytest.raises(StoreError, match="embeddings"):
+        plain.embeddings(at_once.encoder)
+    for method in ("run", "compress", "visual_tokens"):
+        monkeypatch.setattr(engine.model, method, lambda *_, **__: pytest.fail("the model was run"))
+    later = replace(engine, encoder=HubDualEncoder(encoder_directory)).index(made_clip)
+    assert later.reused
+    assert later.key == plain.key
+    for made, wanted in zip(later.embeddings(at_once.encoder), expected.embeddings(at_once.encoder), strict=True):
+        assert torch.equal(made, wanted)
+    embeddings, frame = later.embeddings(at_once.encoder)
+    assert frame.tolist() == list(range(12))
+    assert embeddings.shape == (12, embeddings.shape[1])
 
 
 def test_a_model_that_is_no_dual_encoder_is_named(checkpoint: Path, tmp_path: Path) -> None:

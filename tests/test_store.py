@@ -33,24 +33,29 @@ def chunk_file(directory: Path, chunk: int) -> Path:
 def test_what_a_shelf_was_given_it_gives_back(store: Store) -> None:
     tensors = {"2.keys": torch.randn(3, 2, 5, 16), "half": torch.randn(4).half(), "ids": torch.arange(7)}
     shelf = store.shelf("key")
-    shelf.write(0, tensors, {"raw_tokens": 7})
-    shelf.finish({"prompt": torch.ones(2, dtype=torch.bfloat16)}, {"levels": [2, 32]})
+    shelf.write("one", tensors, {"raw_tokens": 7})
+    shelf.write("two", {"prompt": torch.ones(2, dtype=torch.bfloat16)}, {})
+    assert shelf.manifest() is None
+    shelf.finish({"levels": [2, 32]})
     shelf = store.shelf("key")
-    for name, tensor in zip(("ids", "half", "2.keys"), shelf.read(0, ["ids", "half", "2.keys"]), strict=True):
+    for name, tensor in zip(("ids", "half", "2.keys"), shelf.read("one", ["ids", "half", "2.keys"]), strict=True):
         assert tensor.dtype == tensors[name].dtype
         assert torch.equal(tensor, tensors[name])
-    assert shelf.about(0) == {"raw_tokens": 7}
-    assert shelf.about(1) is None
+    assert shelf.header("one") == {"raw_tokens": 7}
+    assert shelf.header("three") is None
     assert shelf.manifest() == {"levels": [2, 32]}
-    assert shelf.whole(["prompt"])[0].tolist() == [1, 1]
+    assert shelf.read("two", ["prompt"])[0].tolist() == [1, 1]
+    shelf.remove("two")
+    assert shelf.header("two") is None
     assert store.shelf("other").manifest() is None
 
 
 def test_an_absent_tensor_is_named(store: Store) -> None:
     shelf = store.shelf("key")
-    shelf.write(0, {"thumbnail": torch.zeros(1)}, {})
-    with pytest.raises(StoreError, match="embeddings"):
-        shelf.read(0, ["thumbnail", "embeddings"])
+    shelf.write("one", {"thumbnail": torch.zeros(1)}, {})
+    for part, names in (("one", ["thumbnail", "embeddings"]), ("two", ["thumbnail"])):
+        with pytest.raises(StoreError, match=r"embeddings|two"):
+            shelf.read(part, names)
 
 
 def test_only_the_asked_level_is_read_from_disk(
@@ -107,7 +112,7 @@ def test_an_index_from_disk_equals_the_one_in_memory(engine: VideoX2L, made_clip
         assert torch.equal(first.keys, second.keys)
         assert torch.equal(first.values, second.values)
         assert torch.equal(first.positions, second.positions)
-    assert torch.equal(ram.thumbnail(3), found.thumbnail(3))
+    assert torch.equal(ram.thumbnails, found.thumbnails)
 
 
 def test_the_same_content_elsewhere_is_a_hit(engine: VideoX2L, made_clip: Path, tmp_path: Path) -> None:
@@ -116,7 +121,10 @@ def test_the_same_content_elsewhere_is_a_hit(engine: VideoX2L, made_clip: Path, 
     assert engine.index(copy).reused
     with open(copy, "rb") as stream:
         assert engine.index(stream).reused
-    assert engine.index(copy, Sampling()).reused
+    for sampling in (Sampling(), Sampling(fps=1), Sampling(start_s=0), Sampling(max_frames=999)):
+        assert engine.index(copy, sampling).reused
+    for sizes in ((2,), (2, 2)):
+        assert replace(engine, chunk_frames=sizes).index(made_clip).reused
 
 
 def test_anything_the_index_depends_on_makes_a_miss(
@@ -152,20 +160,20 @@ def test_anything_the_index_depends_on_makes_a_miss(
 
 def test_settings_of_asking_leave_the_index_as_it_is(engine: VideoX2L, made_clip: Path) -> None:
     key = engine.index(made_clip).key
-    for asking in ({"k": 1}, {"oracle": "uniform"}, {"positions": "original"}):
+    for asking in ({"k": 1}, {"oracle": "uniform"}):
         index = replace(engine, **asking).index(made_clip)
         assert index.reused
         assert index.key == key
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "garbage", "gone"])
-@pytest.mark.parametrize("name", ["chunk-00002.safetensors", "video.safetensors", "manifest.json"])
+@pytest.mark.parametrize("name", ["chunk-00002.safetensors", "prompt.safetensors", "manifest.json"])
 def test_a_damaged_file_of_a_complete_index_is_named(
     engine: VideoX2L, made_clip: Path, tmp_path: Path, name: str, damage: str
 ) -> None:
     on_disk = replace(engine, store=DiskStore(tmp_path))
-    on_disk.index(made_clip)
-    (file,) = tmp_path.glob(f"*/{name}")
+    index = on_disk.index(made_clip)
+    (file,) = tmp_path.glob(f"{index.key}/{name}")
     if damage == "gone":
         file.unlink()
         if name == "manifest.json":
@@ -185,8 +193,7 @@ def test_a_damaged_chunk_of_an_unfinished_index_is_made_again(
     on_disk = replace(engine, store=DiskStore(tmp_path))
     expected = on_disk.index(made_clip)
     kv = expected.kv(3, 32)
-    (manifest,) = tmp_path.glob("*/manifest.json")
-    manifest.unlink()
+    (tmp_path / expected.key / "manifest.json").unlink()
     file = chunk_file(tmp_path, 3)
     file.write_bytes(file.read_bytes()[:100])
     seen = []
@@ -220,21 +227,21 @@ def test_a_full_disk_keeps_earlier_chunks_and_the_next_run_goes_on(
     written = {"count": 0}
     real_write, real_replace = Path.write_bytes, os.replace
 
-    def full() -> None:
-        written["count"] += 1
+    def full(name: str) -> None:
+        written["count"] += "chunk-" in name
         if written["count"] > 3:
             raise OSError(errno.ENOSPC, "No space left on device")
 
     def write_bytes(path: Path, content: bytes) -> int:
         try:
-            full()
+            full(path.name)
         except OSError:
             real_write(path, content[: len(content) // 2])  # a full disk leaves half a file
             raise
         return real_write(path, content)
 
     def replace_file(source: str, target: str) -> None:
-        full()
+        full(str(target))
         real_replace(source, target)
 
     with monkeypatch.context() as patch:
@@ -245,8 +252,9 @@ def test_a_full_disk_keeps_earlier_chunks_and_the_next_run_goes_on(
         with pytest.raises(StoreError, match="No space left on device") as error:
             on_disk.index(made_clip)
     assert "chunk-00003.safetensors" in str(error.value)
-    (directory,) = (tmp_path / "full").iterdir()
-    assert sorted(file.name for file in directory.iterdir()) == [f"chunk-{chunk:05d}.safetensors" for chunk in range(3)]
+    assert sorted(file.name for file in (tmp_path / "full" / expected.key).iterdir()) == [
+        f"chunk-{chunk:05d}.safetensors" for chunk in range(3)
+    ]
 
     seen = []
     index = on_disk.index(made_clip, progress=seen.append)
@@ -259,8 +267,10 @@ def test_a_full_disk_keeps_earlier_chunks_and_the_next_run_goes_on(
 def test_the_manifest_is_readable_json(engine: VideoX2L, made_clip: Path, tmp_path: Path) -> None:
     index = replace(engine, store=DiskStore(tmp_path)).index(made_clip)
     manifest = json.loads((tmp_path / index.key / "manifest.json").read_text())
-    assert manifest["levels"] == [2, 32]
-    assert [chunk["chunk"]["start_s"] for chunk in manifest["chunks"]] == [0, 2, 4, 6, 8, 10]
+    assert manifest["spec"]["compressor"]["name"] == "summary_tokens"
+    assert manifest["spec"]["compressor"]["levels"] == [2, 32]
+    assert manifest["spec"]["video"]["times_s"] == list(range(12))
+    assert [entry["chunk"]["start_s"] for entry in manifest["entries"]] == [0, 2, 4, 6, 8, 10]
 
 
 def test_stores_are_opened_by_name_or_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from videos import HEIGHT, WIDTH, frame_numbers, numbered_picture, write_video
 
 from videox2l.errors import SettingsError, VideoError
 from videox2l.types import Frames
-from videox2l.video import FrameArray, ImageFolder, Sampling, Video, open_video
+from videox2l.video import FrameArray, ImageFolder, Reading, Sampling, Video, open_video
 from videox2l.video.file import VideoFile
 
 EVERY_FRAME = Sampling(fps=30)
@@ -36,8 +36,8 @@ def long_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_video(path, 300, gop=30, b_frames=2, container_options={"movflags": "faststart"})
 
 
-def read(video: Video, size: int = 16, skip: int = 0) -> Frames:
-    parts = list(video.chunks(size, skip))
+def read(video: Video, size: int = 16, after: Reading | None = None) -> Frames:
+    parts = list(video.chunks(size, after))
     return Frames(torch.cat([p.pixels for p in parts]), torch.cat([p.timestamps_s for p in parts]))
 
 
@@ -221,7 +221,7 @@ def test_settings_that_cannot_be_met_are_refused_with_their_value(settings: dict
 def test_resuming_gives_the_tail_of_the_whole(clip: Path, skip: int) -> None:
     video = open_video(clip, Sampling(fps=15))
     whole = read(video, size=10)
-    tail = list(open_video(clip, Sampling(fps=15)).chunks(10, skip))
+    tail = list(open_video(clip, Sampling(fps=15)).chunks(10, Reading(skip)))
     assert sum(map(len, tail)) == max(30 - skip, 0)
     if tail:
         assert torch.equal(torch.cat([chunk.pixels for chunk in tail]), whole.pixels[skip:])
@@ -261,8 +261,6 @@ def test_memory_holds_one_chunk_and_unsampled_frames_are_not_converted(
 def test_a_chunk_of_no_frames_is_refused(clip: Path) -> None:
     with pytest.raises(SettingsError, match="size=0"):
         open_video(clip).chunks(0)
-    with pytest.raises(SettingsError, match="skip=-1"):
-        open_video(clip).chunks(10, skip=-1)
 
 
 # fingerprints
@@ -294,7 +292,7 @@ def test_an_open_file_gives_what_its_path_gives(clip: Path) -> None:
     with clip.open("rb") as file:
         video = open_video(file, Sampling(frames=9))
         assert torch.equal(read(video).pixels, reference.pixels)
-        assert torch.equal(read(video, skip=4).pixels, reference.pixels[4:])
+        assert torch.equal(read(video, after=Reading(4)).pixels, reference.pixels[4:])
         assert video.name == "clip.mp4"
     assert torch.equal(read(open_video(str(clip), Sampling(frames=9))).pixels, reference.pixels)
 
@@ -387,18 +385,20 @@ def test_damaged_frames_are_left_out_and_noted_and_resuming_still_fits(long_clip
     path = tmp_path / "damaged.mp4"
     path.write_bytes(content)
     video = open_video(path, Sampling(fps=15))
-    positions, chunks = [], []
+    readings, chunks = [], []
     for chunk in video.chunks(10):
         chunks.append(chunk)
-        positions.append(video.position)
+        readings.append(video.reading)
     whole = torch.cat([chunk.timestamps_s for chunk in chunks])
     assert len(whole) < video.planned_frames
     assert (whole.diff() > 0).all()
     assert whole[-1] > 9
     missing = video.planned_frames - len(whole)
     assert any(f"{missing} of {video.planned_frames} sampled frames did not decode" in n for n in video.notes)
-    for count, position in enumerate(positions[:-1], start=1):
-        tail = read(open_video(path, Sampling(fps=15)), size=10, skip=position)
+    for count, reading in enumerate(readings[:-1], start=1):
+        resumed = open_video(path, Sampling(fps=15))
+        tail = read(resumed, size=10, after=reading)
+        assert resumed.notes == video.notes
         assert torch.equal(tail.timestamps_s, whole[10 * count :])
         assert torch.equal(tail.pixels, torch.cat([chunk.pixels for chunk in chunks[count:]]))
 

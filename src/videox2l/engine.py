@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,8 +15,9 @@ from videox2l.answering.stream import AnswerStream, Clock
 from videox2l.compression.base import Compressor
 from videox2l.compression.registry import COMPRESSORS, default_compressor
 from videox2l.errors import QuestionError, SettingsError
-from videox2l.index.builder import IndexProgress, build_index, open_index
-from videox2l.index.reload import Positions, load_cache
+from videox2l.index.builder import IndexProgress, index_video
+from videox2l.index.reload import load_cache
+from videox2l.index.spec import IndexSpec
 from videox2l.index.video_index import VideoIndex
 from videox2l.models.base import MLLM, Turn
 from videox2l.models.load import load_model
@@ -27,11 +26,11 @@ from videox2l.selection.top_k import select_top_k
 from videox2l.store import Store, open_store
 from videox2l.tracks.contrastive_head import ContrastiveHead
 from videox2l.tracks.dual_encoder import DualEncoder, HubDualEncoder
+from videox2l.tracks.embeddings import Embeddings
+from videox2l.tracks.thumbnails import Thumbnails
+from videox2l.tracks.track import Track
 from videox2l.types import Selection
 from videox2l.video import Sampling, open_video
-
-INDEX_FORMAT = 2
-"""Part of every index's key: raised when what is stored changes."""
 
 
 @dataclass
@@ -42,8 +41,7 @@ class VideoX2L:
     chunk_frames: frames in a chunk, or the first chunks' sizes one by one, the last one repeated; by default the
     model's own. oracle: by name, or one of your own. encoder: the dual encoder that embeds frames for the contrastive
     oracle. k: chunks re-loaded at the finest level. moments: what the manual oracle selects. seed: of the random
-    oracle. smoothing: width in chunks over which an oracle's scores are smoothed. positions: see `load_cache`. store:
-    where indexes are kept.
+    oracle. smoothing: width in chunks over which an oracle's scores are smoothed. store: where indexes are kept.
     """
 
     model: MLLM
@@ -55,13 +53,12 @@ class VideoX2L:
     moments: str = ""
     seed: int = 0
     smoothing: float = 0.0
-    positions: Positions = "contiguous"
     store: Store = field(default_factory=lambda: open_store("ram"))
 
     def __post_init__(self) -> None:
         if self.chunk_frames is None:
             self.chunk_frames = self.model.chunk_frames
-        sizes = (self.chunk_frames,) if isinstance(self.chunk_frames, int) else self.chunk_frames
+        sizes = self._chunk_sizes
         if not sizes or min(sizes) < 1:
             raise SettingsError(f"chunk_frames={self.chunk_frames} is not a number of frames: pass 1 or more")
         group = self.model.frame_group
@@ -72,13 +69,7 @@ class VideoX2L:
             )
         if self.k < 0:
             raise SettingsError(f"k={self.k} is negative: pass how many chunks to re-load in full detail")
-        if self.positions not in ("contiguous", "original"):
-            raise SettingsError(f"positions {self.positions!r} are unknown: pass contiguous or original")
         self.compressor = self.compressor or default_compressor(self.model)
-        if self.positions == "original" and not self.compressor.keeps_positions:
-            raise SettingsError(
-                "original positions need levels made in a single pass: each pass of two_pass has positions of its own"
-            )
         if isinstance(self.oracle, str):
             self._oracle(self.oracle, self.k)
 
@@ -128,14 +119,11 @@ class VideoX2L:
         Raises: VideoError, SettingsError, StoreError.
         """
         source = open_video(video, sampling or Sampling())
-        key = self._key(source.fingerprint(), sampling or Sampling())
-        shelf = self.store.shelf(key)
-        return open_index(key, shelf) or build_index(
-            key, shelf, source, self.chunk_frames, self.model, self.compressor, self.encoder, progress
-        )
+        spec = IndexSpec.of(source.spec(self._chunk_sizes), self.model, self.compressor)
+        return index_video(source, spec, self.store, self.model, self.compressor, self._tracks, progress)
 
     def ask(self, index: VideoIndex, question: str, **settings: Any) -> Answer:
-        """Answer a question about an indexed video; see `stream` for the settings."""
+        """Answer a question about an indexed video; see `stream` for the settings and errors."""
         return self.stream(index, question, **settings).answer
 
     def stream(
@@ -153,20 +141,19 @@ class VideoX2L:
 
         oracle, k: instead of this engine's. history: earlier turns, which stay in the context. finished: called once
         with the finished answer.
-        Raises: QuestionError if the question is empty or too long; SettingsError.
+        Raises: QuestionError if the question is empty or too long; SettingsError, also if another model made the index.
         """
         check_question(question)
-        clock = Clock({"index": index.seconds})
+        index.spec.check_model(self.model)
+        clock = Clock()
         ids = self.model.question_ids(question, history)
-        self._check_length(len(ids), len(index.prompt))
+        self._check_length(len(ids))
         with clock("relevance"), torch.no_grad():
             selection = self._select(index, question, oracle, self.k if k is None else k)
         generation = generation or Generation()
-        self._check_length(len(ids), index.tokens(selection.levels))
         with clock("load"), torch.no_grad():
-            cache = load_cache(
-                self.model, index, selection.levels, self.positions, room=len(ids) + generation.max_new_tokens
-            )
+            cache = load_cache(self.model, index, selection.levels, room=len(ids) + generation.max_new_tokens)
+        selection = replace(selection, notes=(*selection.notes, *self._context_notes(cache.next_position + len(ids))))
         return AnswerStream(self.model, index, question, selection, cache, ids, generation, clock, finished)
 
     def chat(self, index: VideoIndex) -> Chat:
@@ -183,27 +170,29 @@ class VideoX2L:
     def _oracle(self, name: str, k: int) -> Oracle:
         return make_oracle(name, OracleSettings(k, self.seed, self.moments, self.encoder, self.smoothing))
 
-    def _check_length(self, question_tokens: int, cache_tokens: int) -> None:
-        limit = self.model.max_positions
-        room = limit - cache_tokens if cache_tokens < limit else limit
-        if question_tokens >= room:
+    @property
+    def _chunk_sizes(self) -> tuple[int, ...]:
+        return (self.chunk_frames,) if isinstance(self.chunk_frames, int) else tuple(self.chunk_frames)
+
+    @property
+    def _tracks(self) -> tuple[Track, ...]:
+        return (Thumbnails(), Embeddings(self.encoder)) if self.encoder else (Thumbnails(),)
+
+    def _check_length(self, question_tokens: int) -> None:
+        if question_tokens >= self.model.max_positions:
             raise QuestionError(
-                f"the question has {question_tokens} tokens and {self.model.name} has room for {room - 1} behind this "
-                "video: shorten it"
+                f"the question and earlier turns have {question_tokens} tokens, and {self.model.name} was trained on "
+                f"{self.model.max_positions} in all: shorten them"
             )
 
-    def _key(self, content: str, sampling: Sampling) -> str:
-        about = {
-            "format": INDEX_FORMAT,
-            "content": content,
-            "sampling": asdict(sampling),
-            "chunk_frames": self.chunk_frames,
-            "model": self.model.fingerprint,
-            "dtype": str(self.model.dtype),
-            "compressor": repr(self.compressor),
-            "encoder": self.encoder.fingerprint if self.encoder else None,
-        }
-        return hashlib.blake2b(json.dumps(about, sort_keys=True).encode(), digest_size=16).hexdigest()
+    def _context_notes(self, positions: int) -> tuple[str, ...]:
+        """Says so where video and question reach beyond the positions that the model was trained on."""
+        if positions <= self.model.max_positions:
+            return ()
+        return (
+            f"video and question take {positions} positions and {self.model.name} was trained on "
+            f"{self.model.max_positions}: the answer may be wrong; choose coarser levels or a part of the video",
+        )
 
 
 def check_question(question: str) -> None:

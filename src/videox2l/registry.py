@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any, Generic, TypeVar
@@ -50,6 +50,19 @@ class Registry(Generic[T]):
             has = f"it has {', '.join(known)}" if known else "it has none"
             raise SettingsError(f"{self.kind} {name} has no setting {unknown[0]!r}: {has}")
         return self[name](**settings)
+
+    def describe(self, chosen: T) -> dict[str, Any]:
+        """An instance as plain data: the name of its class, "module:Class" for one that has none, and its settings."""
+        home = f"{type(chosen).__module__}:{type(chosen).__qualname__}"
+        name = next((name for name, ours in self._ours.items() if ours == home), home)
+        name = next((point.name for point in self._added() if point.value == home), name)
+        settings = {field.name: getattr(chosen, field.name) for field in fields(chosen) if field.init}  # type: ignore[arg-type]
+        return {"name": name} | {setting: self._plain(value) for setting, value in settings.items()}
+
+    def _plain(self, value: Any) -> Any:
+        if isinstance(value, tuple | list):
+            return [self._plain(part) for part in value]
+        return self.describe(value) if is_dataclass(value) else value  # type: ignore[arg-type]
 
     def _added(self) -> list[Any]:
         return [point for point in entry_points(group=f"videox2l.{self.kind}s") if point.name not in self._ours]

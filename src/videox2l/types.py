@@ -56,6 +56,22 @@ class VideoOutline:
 
 
 @dataclass(frozen=True)
+class VideoSpec:
+    """Which frames of which video were looked at, and how they were cut into chunks.
+
+    content: hex digest of the video's content.
+    times_s: seconds at which the video was sampled, to the microsecond, however they were asked for.
+    end_s: where the sampled range ends, in seconds.
+    chunk_frames: frames of the first chunks one by one; the last number holds for all that follow.
+    """
+
+    content: str
+    times_s: tuple[float, ...]
+    end_s: float
+    chunk_frames: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class ChunkPlace:
     """Where a chunk stands in its video, for what a model writes around its frames.
 

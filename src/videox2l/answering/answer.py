@@ -61,7 +61,7 @@ class Answer:
             f"{self.cache_tokens} of {self.full_cache_tokens} tokens in the cache "
             f"({self.full_cache_tokens / self.cache_tokens:.1f}x smaller)",
             self.chunks,
-            self.index.thumbnail,
+            self.index.thumbnails,
         )
         if file is not None:
             save_figure(figure, Path(file))

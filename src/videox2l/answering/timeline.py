@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +19,10 @@ FINE, COARSE = "#2563eb", "#cbd5e1"
 THUMBNAILS = 12
 
 
-def draw_timeline(
-    title: str, subtitle: str, chunks: Sequence[ChunkReport], thumbnail: Callable[[int], Tensor]
-) -> Figure:
+def draw_timeline(title: str, subtitle: str, chunks: Sequence[ChunkReport], thumbnails: Tensor) -> Figure:
     """Relevance and level of every chunk, with frame thumbnails above.
 
-    thumbnail: a chunk's picture, uint8 (3, h, w).
+    thumbnails: a picture of each chunk, uint8 (chunks, 3, h, w).
     """
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     strip, bars = figure.subplots(2, 1, sharex=True, height_ratios=[1, 2])
@@ -37,7 +35,7 @@ def draw_timeline(
     cell_s = (end_s - begin_s) / len(shown)
     strip.set_ylim(0, 1)
     for place, chunk in enumerate(shown):
-        image = thumbnail(int(chunk)).permute(1, 2, 0).numpy()  # (h, w, 3)
+        image = thumbnails[int(chunk)].permute(1, 2, 0).numpy()  # (h, w, 3)
         box = (begin_s + (place + 0.03) * cell_s, 0.05, cell_s * 0.94, 0.9)
         inset = strip.inset_axes(box, transform=strip.transData)
         inset.imshow(image)

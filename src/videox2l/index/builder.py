@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
-from torch.nn import functional as F
 
-from videox2l.compression.base import Compression, Compressor
+from videox2l.compression.base import Compressor
 from videox2l.errors import SettingsError
-from videox2l.index.video_index import ChunkEntry, VideoIndex, chunk_tensors, read_kv, shared_levels
+from videox2l.index.format import (
+    ChunkEntry,
+    ChunkRecord,
+    Manifest,
+    read_is_text,
+    read_kv,
+    read_prompt,
+    read_record,
+    shared_levels,
+    write_chunk,
+    write_prompt,
+)
+from videox2l.index.spec import IndexSpec
+from videox2l.index.video_index import VideoIndex
 from videox2l.models.base import MLLM
-from videox2l.store.base import Shelf
-from videox2l.tracks.dual_encoder import DualEncoder
-from videox2l.types import KV, Chunk, ChunkPlace, Frames, VideoOutline
-from videox2l.video import Video
-
-THUMBNAIL_HEIGHT = 72
+from videox2l.store.base import Store
+from videox2l.tracks.track import Track, TrackBuilder, make_track
+from videox2l.types import Chunk, ChunkPlace, Frames, VideoOutline
+from videox2l.video import Reading, Video
 
 
 @dataclass(frozen=True)
@@ -31,154 +40,187 @@ class IndexProgress:
     chunks: int
 
 
-def open_index(key: str, shelf: Shelf) -> VideoIndex | None:
-    """The complete index on a shelf, or None."""
+def index_video(
+    video: Video,
+    spec: IndexSpec,
+    store: Store,
+    model: MLLM,
+    compressor: Compressor,
+    tracks: Sequence[Track] = (),
+    progress: Callable[[IndexProgress], None] = lambda _: None,
+) -> VideoIndex:
+    """A video's index from the store, or made now; tracks that the store lacks are added, without the decoder."""
     started = time.perf_counter()
-    manifest = shelf.manifest()
-    if manifest is None:
+    index = open_index(video, spec, store) or build_index(video, spec, store, model, compressor, tracks, progress)
+    for track in tracks:
+        make_track(track, video, spec.video, store, model)
+    return replace(index, seconds=time.perf_counter() - started)
+
+
+def open_index(video: Video, spec: IndexSpec, store: Store) -> VideoIndex | None:
+    """The complete index of a spec, or None."""
+    shelf = store.shelf(spec.key)
+    stored = shelf.manifest()
+    if stored is None:
         return None
+    manifest = Manifest.from_json(stored)
     return VideoIndex(
-        key=key,
-        video_name=manifest["video_name"],
-        duration_s=manifest["duration_s"],
-        levels=tuple(manifest["levels"]),
-        prompt=KV(*shelf.whole(["prompt.keys", "prompt.values", "prompt.positions"])),
-        entries=tuple(ChunkEntry.from_json(entry) for entry in manifest["chunks"]),
-        shelf=shelf,
+        spec=spec,
+        video_name=video.name,
+        duration_s=manifest.duration_s,
+        prompt=read_prompt(shelf),
+        entries=manifest.entries,
+        decoder_tokens=manifest.decoder_tokens,
+        notes=(*video.plan_notes, *manifest.notes),
+        store=store,
         reused=True,
-        decoder_tokens=manifest["decoder_tokens"],
-        notes=tuple(manifest["notes"]),
-        seconds=time.perf_counter() - started,
+        seconds=0.0,
     )
 
 
 @torch.no_grad()
 def build_index(
-    key: str,
-    shelf: Shelf,
     video: Video,
-    chunk_frames: int | tuple[int, ...],
+    spec: IndexSpec,
+    store: Store,
     model: MLLM,
     compressor: Compressor,
-    encoder: DualEncoder | None,
-    progress: Callable[[IndexProgress], None] = lambda _: None,
+    tracks: Sequence[Track],
+    progress: Callable[[IndexProgress], None],
 ) -> VideoIndex:
-    """Compress a video chunk by chunk; each chunk is on the shelf before the next is decoded.
+    """Compress a video chunk by chunk, going on from what an interrupted run left in the store."""
+    builder = IndexBuilder(spec, store, video.outline, model, compressor, tracks)
 
-    What an interrupted run left on the shelf is taken over.
+    def show() -> None:
+        progress(IndexProgress(builder.reading.position, video.planned_frames, len(builder.entries)))
+
+    show()
+    sizes = spec.video.chunk_frames
+    for frames in video.chunks(sizes[len(builder.entries) :] or sizes[-1:], builder.reading):
+        if builder.append(frames, video.reading):
+            show()
+    index = builder.seal(video.name, video.end_s, video.plan_notes, video.damage_notes)
+    show()
+    return index
+
+
+class IndexBuilder:
+    """An index in the making: chunks are appended as their frames come, until it is sealed.
+
+    A chunk is held until the next one comes, since the model may write something else behind the last one; then its
+    KVs are in the store before the next chunk is run. What an earlier builder left there is taken over.
+
+    spec: what the index is made of and how. store: where it is kept. outline: what is known of the video.
+    model, compressor: what makes the KVs. tracks: what else is made of the frames as they come.
+    entries: the chunks that are in the store. reading: how far the video was read with them.
     """
-    started = time.perf_counter()
-    outline = VideoOutline(video.planned_frames, video.duration_s, video.start_s)
-    compression = compressor.start(model, model.prompt_kv(outline))
-    entries, skip, next_position = restore(shelf, compression)
-    done = entries[-1].chunk.end_frame if entries else 0
-    progress(IndexProgress(skip, video.planned_frames, len(entries)))
 
-    sizes = chunk_frames if isinstance(chunk_frames, int) else chunk_frames[len(entries) :] or chunk_frames[-1:]
-    for frames, frames_read, next_start_s in with_next(video, video.chunks(sizes, skip=skip)):
-        index = len(entries)
-        tokens = model.visual_tokens(frames, ChunkPlace(outline, done, next_position, next_start_s is None))
+    def __init__(
+        self,
+        spec: IndexSpec,
+        store: Store,
+        outline: VideoOutline,
+        model: MLLM,
+        compressor: Compressor,
+        tracks: Sequence[Track] = (),
+    ):
+        self.spec, self.store, self.outline, self.model = spec, store, outline, model
+        self.entries: list[ChunkEntry] = []
+        self.reading = Reading()
+        self._shelf = store.shelf(spec.key)
+        self._compression = compressor.start(model, model.prompt_kv(outline))
+        self._tracks = [TrackBuilder(track, spec.video, store) for track in tracks]
+        self._next_position = int(self._compression.prompt.positions.max()) + 1
+        self._held: tuple[Frames, Reading] | None = None
+        self._restore()
+
+    def append(self, frames: Frames, reading: Reading) -> bool:
+        """Take the next chunk's frames; whether the chunk before it is now in the store.
+
+        reading: how far the video was read with these frames.
+        """
+        held, self._held = self._held, (frames, reading)
+        if held is not None:
+            self._run(*held, end_s=float(frames.timestamps_s[0]), is_last=False)
+        return held is not None
+
+    def seal(
+        self, video_name: str, end_s: float, plan_notes: Sequence[str] = (), damage_notes: Sequence[str] = ()
+    ) -> VideoIndex:
+        """Run the last chunk and mark the index complete.
+
+        end_s: where the sampled range ends, in seconds. plan_notes: of this call; damage_notes: of the video, stored.
+        """
+        if self._held is not None:
+            self._run(*self._held, end_s=end_s, is_last=True)
+            self._held = None
+        prompt = self._compression.prompt.to("cpu")
+        manifest = Manifest(
+            spec=self.spec,
+            video_name=video_name,
+            duration_s=self.outline.duration_s,
+            model_name=self.model.name,
+            decoder_tokens=self._compression.decoder_tokens([entry.raw_tokens for entry in self.entries]),
+            entries=tuple(self.entries),
+            notes=tuple(damage_notes),
+        )
+        for track in self._tracks:
+            track.seal(self.entries[-1].chunk.end_frame)
+        write_prompt(self._shelf, prompt)
+        self._shelf.finish(manifest.to_json())
+        return VideoIndex(
+            spec=self.spec,
+            video_name=video_name,
+            duration_s=manifest.duration_s,
+            prompt=prompt,
+            entries=manifest.entries,
+            decoder_tokens=manifest.decoder_tokens,
+            notes=(*plan_notes, *damage_notes),
+            store=self.store,
+            reused=False,
+            seconds=0.0,
+        )
+
+    def _run(self, frames: Frames, reading: Reading, end_s: float, is_last: bool) -> None:
+        """One chunk: frames to tokens to KVs at every level, to the store."""
+        index = len(self.entries)
+        first_frame = self.entries[-1].chunk.end_frame if self.entries else 0
+        tokens = self.model.visual_tokens(frames, ChunkPlace(self.outline, first_frame, self._next_position, is_last))
         if index == 0:
-            check_levels(compressor.levels, len(tokens.visual) / len(frames), chunk_frames)
-        is_edge = index == 0 or next_start_s is None
-        kvs = compression.compress(tokens, is_edge)
-        end_s = video.end_s if next_start_s is None else next_start_s
+            check_levels(self.spec, len(tokens.visual) / len(frames))
+        is_edge = index == 0 or is_last
+        kvs = self._compression.compress(tokens, is_edge)
         entry = ChunkEntry(
-            Chunk(index, done, done + len(frames), float(frames.timestamps_s[0]), end_s),
+            Chunk(index, first_frame, first_frame + len(frames), float(frames.timestamps_s[0]), end_s),
             raw_tokens=len(tokens),
-            ratios={level: compressor.ratio(level, is_edge) for level in compressor.levels},
             tokens={level: len(kv) for level, kv in kvs.items()},
             stored_as=shared_levels(kvs),
         )
-        embeddings = encoder.embed_frames(frames, tokens.visual) if encoder else None
-        tensors = chunk_tensors(kvs, entry.stored_as, tokens.is_text, embeddings, thumbnail(frames))
-        next_position = int(tokens.positions.max()) + 1
-        about = {"frames_read": frames_read, "is_edge": is_edge, "next_position": next_position}
-        shelf.write(index, tensors, {"entry": entry.to_json(), **about})
-        entries.append(entry)
-        done += len(frames)
-        progress(IndexProgress(frames_read, video.planned_frames, len(entries)))
-    return finish(key, shelf, video, compression, entries, started)
+        for track in self._tracks:
+            track.append(first_frame, frames, tokens)
+        self._next_position = int(tokens.positions.max()) + 1
+        write_chunk(self._shelf, ChunkRecord(entry, is_edge, self._next_position, reading), kvs, tokens.is_text)
+        self.entries.append(entry)
+        self.reading = reading
+
+    def _restore(self) -> None:
+        """Take over the chunks that an interrupted run left."""
+        if not self._compression.settings.resumes:
+            return
+        while (record := read_record(self._shelf, len(self.entries))) is not None:
+            entry = record.entry
+            kvs = {level: read_kv(self._shelf, entry, level) for level in entry.tokens}
+            self._compression.restore(kvs, read_is_text(self._shelf, entry.chunk.index), record.is_edge)
+            self.entries.append(entry)
+            self._next_position, self.reading = record.next_position, record.reading
 
 
-def restore(shelf: Shelf, compression: Compression) -> tuple[list[ChunkEntry], int, int]:
-    """Take over the chunks an interrupted run left on the shelf.
-
-    Returns them, the sampled frames they cover, and the position that follows them.
-    """
-    entries: list[ChunkEntry] = []
-    frames_read, next_position = 0, int(compression.prompt.positions.max()) + 1
-    while compression.settings.resumes and (about := shelf.about(len(entries))) is not None:
-        entry = ChunkEntry.from_json(about["entry"])
-        kvs = {level: read_kv(shelf, entry, level) for level in entry.tokens}
-        (is_text,) = shelf.read(len(entries), ["is_text"])
-        compression.restore(kvs, is_text, about["is_edge"])
-        entries.append(entry)
-        frames_read, next_position = about["frames_read"], about["next_position"]
-    return entries, frames_read, next_position
-
-
-def with_next(video: Video, chunks: Iterator[Frames]) -> Iterator[tuple[Frames, int, float | None]]:
-    """Each chunk with the sampled frames read up to its end, and when the next one starts (None: it is the last)."""
-    current, read = next(chunks, None), video.position
-    while current is not None:
-        following = next(chunks, None)
-        yield current, read, None if following is None else float(following.timestamps_s[0])
-        current, read = following, video.position
-
-
-def check_levels(levels: tuple[int, ...], tokens_per_frame: float, chunk_frames: int | tuple[int, ...]) -> None:
+def check_levels(spec: IndexSpec, tokens_per_frame: float) -> None:
     """Raises: SettingsError if the coarsest level is coarser than a whole chunk."""
-    frames = chunk_frames if isinstance(chunk_frames, int) else chunk_frames[-1]
+    frames = spec.video.chunk_frames[-1]
     tokens = round(tokens_per_frame * frames)
-    if levels[-1] > tokens:
+    if spec.levels[-1] > tokens:
         raise SettingsError(
-            f"level {levels[-1]} is not possible: a chunk of {frames} frames has {tokens} visual tokens; choose a "
+            f"level {spec.levels[-1]} is not possible: a chunk of {frames} frames has {tokens} visual tokens; choose a "
             "lower level or longer chunks"
         )
-
-
-def thumbnail(frames: Frames) -> Tensor:
-    """The chunk's middle frame, small, uint8 (3, h, w)."""
-    middle = frames.pixels[len(frames) // 2][None].float()  # (1, 3, H, W)
-    height, width = middle.shape[2:]
-    size = (min(THUMBNAIL_HEIGHT, height), max(1, round(width * min(THUMBNAIL_HEIGHT, height) / height)))
-    return F.interpolate(middle, size, mode="bilinear", antialias=True)[0].round().clamp(0, 255).byte()
-
-
-def finish(
-    key: str,
-    shelf: Shelf,
-    video: Video,
-    compression: Compression,
-    entries: list[ChunkEntry],
-    started: float,
-) -> VideoIndex:
-    """Mark the index complete and hand it out."""
-    prompt = compression.prompt
-    counts = compression.decoder_tokens([entry.raw_tokens for entry in entries])
-    index = VideoIndex(
-        key=key,
-        video_name=video.name,
-        duration_s=video.duration_s,
-        levels=compression.settings.levels,
-        prompt=prompt.to("cpu"),
-        entries=tuple(entries),
-        shelf=shelf,
-        reused=False,
-        decoder_tokens=counts,
-        notes=video.notes,
-        seconds=time.perf_counter() - started,
-    )
-    manifest = {
-        "key": key,
-        "video_name": index.video_name,
-        "duration_s": index.duration_s,
-        "levels": list(index.levels),
-        "decoder_tokens": counts,
-        "notes": list(index.notes),
-        "chunks": [entry.to_json() for entry in entries],
-    }
-    whole = {"prompt.keys": prompt.keys, "prompt.values": prompt.values, "prompt.positions": prompt.positions}
-    shelf.finish({name: tensor.cpu().contiguous() for name, tensor in whole.items()}, manifest)
-    return index

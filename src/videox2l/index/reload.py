@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 
 from videox2l.index.video_index import VideoIndex
 from videox2l.kv.cache import KVCache
 from videox2l.models.base import MLLM
 
-Positions = Literal["contiguous", "original"]
-
 
 def load_cache(
     model: MLLM,
     index: VideoIndex,
     levels: tuple[int, ...],
-    positions: Positions = "contiguous",
     room: int = 0,
 ) -> KVCache:
     """One cache of the prompt and every chunk at its level, on the model's device.
 
-    positions: "contiguous" re-numbers the merged KVs as if the model had seen no more than them: 0, 1, ...
-        (published), or for M-RoPE its time without gaps; "original" keeps the positions they were computed at.
+    An index with contiguous positions re-numbers the merged KVs to follow each other: 0, 1, ... (published), or for
+    M-RoPE its time without gaps; one with original positions keeps those of the video.
+
     room: tokens to leave space for behind the video.
     """
     cache = model.new_cache(index.tokens(levels) + room)
@@ -32,7 +28,7 @@ def load_cache(
     for entry, level in zip(index.entries, levels, strict=True):
         kv = index.kv(entry.chunk.index, level).to(model.device, non_blocking=True)
         if len(kv):
-            before = kv.positions if positions == "original" else model.contiguous(kv.positions, before)
+            before = kv.positions if index.spec.positions == "original" else model.contiguous(kv.positions, before)
             cache.append(kv, before)
     return cache
 

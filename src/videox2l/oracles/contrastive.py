@@ -23,10 +23,12 @@ class Contrastive(Oracle):
     encoder: DualEncoder
 
     def score(self, model: MLLM, index: VideoIndex, question: str) -> Tensor:
-        """One text embedding, one matrix product per chunk."""
+        """One text embedding, one matrix product."""
         text = self.encoder.embed_text(question).cpu()  # (d,)
-        chunks = range(len(index.entries))
-        return torch.stack([(index.embeddings(chunk).float() @ text).max() for chunk in chunks])
+        embeddings, frame = index.embeddings(self.encoder)
+        ends = torch.tensor([chunk.end_frame for chunk in index.chunks])
+        chunk = torch.bucketize(frame, ends, right=True)  # (n,)
+        return torch.full((len(ends),), -1.0).scatter_reduce(0, chunk, embeddings.float() @ text, "amax")
 
     def notes(self, question: str) -> tuple[str, ...]:
         """Says where the question was cut, if it is longer than the text tower takes."""

@@ -21,7 +21,7 @@ def select_top_k(scores: Tensor, index: VideoIndex, k: int | None) -> Selection:
         raise SettingsError(f"k={k} is negative: pass how many chunks to re-load in full detail")
     fine, coarse = index.levels[0], index.levels[-1]
     order = scores.sort(descending=True, stable=True).indices.tolist()
-    already_fine = {chunk for chunk, e in enumerate(index.entries) if e.ratios[coarse] <= e.ratios[fine]}
+    already_fine = {c for c, e in enumerate(index.entries) if e.stored_as[coarse] == e.stored_as[fine]}
     if k is None:
         chosen = {chunk for chunk in order if scores[chunk] > 0}
     else:

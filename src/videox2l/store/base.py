@@ -1,4 +1,4 @@
-"""Where indexes are kept: a store gives one shelf per index key, a shelf holds chunks of tensors and a manifest."""
+"""Where indexes and tracks are kept: a store gives one shelf per key, a shelf holds named parts and a manifest."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from torch import Tensor
 
 
 class Shelf(ABC):
-    """The place of one index: numbered chunks of named tensors, and a manifest once the index is complete."""
+    """The place of one index or track: parts, each of named tensors and a JSON object, and a manifest once complete."""
 
     @abstractmethod
-    def write(self, chunk: int, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
-        """Keep a chunk's tensors and a JSON object about it; all or nothing. Raises: StoreError."""
+    def write(self, part: str, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
+        """Keep a part: its tensors and a JSON object about them, all or nothing. Raises: StoreError."""
 
     @abstractmethod
-    def read(self, chunk: int, names: Sequence[str]) -> list[Tensor]:
-        """The named tensors of a chunk; only these are read. Raises: StoreError if absent or damaged."""
+    def read(self, part: str, names: Sequence[str]) -> list[Tensor]:
+        """The named tensors of a part; only these are read. Raises: StoreError if absent or damaged."""
 
     @abstractmethod
-    def about(self, chunk: int) -> dict[str, Any] | None:
-        """What was said about a chunk when it was written; None if there is no such chunk."""
+    def header(self, part: str) -> dict[str, Any] | None:
+        """What was said about a part when it was written; None if there is no such part, or it is damaged."""
 
     @abstractmethod
-    def finish(self, tensors: Mapping[str, Tensor], manifest: Mapping[str, Any]) -> None:
-        """Mark the index complete: keep tensors of the whole video and the manifest."""
+    def remove(self, part: str) -> None:
+        """Forget a part, if it is there."""
+
+    @abstractmethod
+    def finish(self, manifest: Mapping[str, Any]) -> None:
+        """Mark everything complete: keep the manifest. Raises: StoreError."""
 
     @abstractmethod
     def manifest(self) -> dict[str, Any] | None:
-        """The manifest of a complete index, else None."""
-
-    @abstractmethod
-    def whole(self, names: Sequence[str]) -> list[Tensor]:
-        """Tensors of the whole video that `finish` kept."""
+        """The manifest if everything is complete, else None. Raises: StoreError if it can't be read."""
 
 
 class Store(ABC):
@@ -42,4 +42,4 @@ class Store(ABC):
 
     @abstractmethod
     def shelf(self, key: str) -> Shelf:
-        """The shelf of an index, empty if nothing was written under the key. Raises: StoreError if unwritable."""
+        """The shelf of a key, empty if nothing was written under it. Raises: StoreError if unwritable."""

@@ -1,4 +1,4 @@
-"""A store on disk: a directory per index, a safetensors file per chunk, a manifest once complete.
+"""A store on disk: a directory per key, a safetensors file per part, a manifest once complete.
 
 Files are written under another name and renamed, so a file that is there is whole, and an index interrupted at any
 moment goes on where it was.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,53 +22,18 @@ from videox2l.store.base import Shelf, Store
 
 
 class DiskShelf(Shelf):
-    """One index in a directory: chunk-00000.safetensors, ..., video.safetensors and manifest.json."""
+    """One index or track in a directory: PART.safetensors for each part, and manifest.json."""
 
     def __init__(self, directory: Path):
         self.directory = directory
 
-    def write(self, chunk: int, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
-        """Keep a chunk in a file of its own."""
-        self._put(self._file(chunk).name, save(dict(tensors), {"about": json.dumps(about)}))
+    def write(self, part: str, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
+        """Keep a part in a file of its own."""
+        self._put(self._file(part), save(dict(tensors), {"header": json.dumps(header, allow_nan=False)}))
 
-    def read(self, chunk: int, names: Sequence[str]) -> list[Tensor]:
-        """The named tensors of a chunk, read from its file."""
-        return self._take(self._file(chunk), names)
-
-    def about(self, chunk: int) -> dict[str, Any] | None:
-        """What was said about a chunk, from its file's header."""
-        file = self._file(chunk)
-        if not file.is_file():
-            return None
-        try:
-            with safe_open(file, "pt") as stream:
-                return json.loads(stream.metadata()["about"])
-        except (SafetensorError, OSError, TypeError, KeyError, ValueError):
-            return None  # a damaged chunk of an unfinished index is made again
-
-    def finish(self, tensors: Mapping[str, Tensor], manifest: Mapping[str, Any]) -> None:
-        """Keep the whole video's tensors, then the manifest."""
-        self._put("video.safetensors", save(dict(tensors)))
-        self._put("manifest.json", json.dumps(manifest, indent=1).encode())
-
-    def manifest(self) -> dict[str, Any] | None:
-        """The manifest of a complete index."""
-        file = self.directory / "manifest.json"
-        if not file.is_file():
-            return None
-        try:
-            return json.loads(file.read_text())
-        except (OSError, ValueError) as error:
-            raise self._damaged(file, error) from error
-
-    def whole(self, names: Sequence[str]) -> list[Tensor]:
-        """Tensors of the whole video."""
-        return self._take(self.directory / "video.safetensors", names)
-
-    def _file(self, chunk: int) -> Path:
-        return self.directory / f"chunk-{chunk:05d}.safetensors"
-
-    def _take(self, file: Path, names: Sequence[str]) -> list[Tensor]:
+    def read(self, part: str, names: Sequence[str]) -> list[Tensor]:
+        """The named tensors of a part, read from its file."""
+        file = self._file(part)
         try:
             with safe_open(file, "pt") as stream:
                 absent = [name for name in names if name not in stream.keys()]  # noqa: SIM118
@@ -77,31 +43,68 @@ class DiskShelf(Shelf):
             raise self._damaged(file, error) from error
         raise StoreError(f"{file} has no {absent[0]}: index the video again with the settings you ask with")
 
+    def header(self, part: str) -> dict[str, Any] | None:
+        """What was said about a part, from its file's header."""
+        file = self._file(part)
+        if not file.is_file():
+            return None
+        try:
+            with safe_open(file, "pt") as stream:
+                return json.loads(stream.metadata()["header"])
+        except (SafetensorError, OSError, TypeError, KeyError, ValueError):
+            return None
+
+    def remove(self, part: str) -> None:
+        """Delete a part's file."""
+        self._file(part).unlink(missing_ok=True)
+
+    def finish(self, manifest: Mapping[str, Any]) -> None:
+        """Write manifest.json."""
+        self._put(self.directory / "manifest.json", json.dumps(manifest, indent=1, allow_nan=False).encode())
+
+    def manifest(self) -> dict[str, Any] | None:
+        """What manifest.json holds."""
+        file = self.directory / "manifest.json"
+        if not file.is_file():
+            return None
+        try:
+            return json.loads(file.read_text())
+        except (OSError, ValueError) as error:
+            raise self._damaged(file, error) from error
+
+    def _file(self, part: str) -> Path:
+        return self.directory / f"{part}.safetensors"
+
     def _damaged(self, file: Path, error: Exception) -> StoreError:
         return StoreError(f"the stored index is damaged: {file} can't be read ({error}); delete {self.directory}")
 
-    def _put(self, name: str, content: bytes) -> None:
-        temporary = self.directory / f".{name}.{os.getpid()}"
+    def _put(self, file: Path, content: bytes) -> None:
+        temporary: Path | None = None
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
+            # a name that no other thread, process or container has: several may index the same video
+            handle, name = tempfile.mkstemp(prefix=f".{file.name}.", dir=self.directory)
+            temporary = Path(name)
+            os.close(handle)
             temporary.write_bytes(content)
-            os.replace(temporary, self.directory / name)
+            os.replace(temporary, file)
         except OSError as error:
-            temporary.unlink(missing_ok=True)
+            if temporary is not None:
+                temporary.unlink(missing_ok=True)
             raise StoreError(
-                f"can't write {self.directory / name} ({error.strerror or error}): free some space or choose another "
-                "store; what was indexed so far is kept"
+                f"can't write {file} ({error.strerror or error}): free some space or choose another store; what was "
+                "indexed so far is kept"
             ) from error
 
 
 class DiskStore(Store):
-    """Indexes in the sub-directories of one directory."""
+    """Indexes and tracks in the sub-directories of one directory."""
 
     def __init__(self, directory: str | Path):
         self.directory = Path(directory).expanduser()
 
     def shelf(self, key: str) -> Shelf:
-        """The shelf of an index. Raises: StoreError if the directory can't be written."""
+        """The shelf of a key. Raises: StoreError if the directory can't be written."""
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from videox2l.models.checkpoint import checkpoint_fingerprint, load_weights
 from videox2l.tracks.dual_encoder import DualEncoder
-from videox2l.types import Frames
+from videox2l.types import Frames, VideoTokens
 
 if TYPE_CHECKING:
     from videox2l.models.base import MLLM
@@ -29,6 +29,8 @@ class HeadModule(nn.Module):
 class ContrastiveHead(DualEncoder):
     """Embeds each of a chunk's visual tokens, and a question as the sum of its tokens' vectors."""
 
+    needs_tokens = True
+
     def __init__(self, module: HeadModule, model: MLLM, fingerprint: str):
         self.module, self.tokenizer, self.device = module, model.tokenizer, model.device
         self.fingerprint = fingerprint
@@ -45,11 +47,13 @@ class ContrastiveHead(DualEncoder):
                 config["hidden_size"], config["inner_size"], config["embedding_size"], config["vocab_size"]
             )
         load_weights(module, home, model.device, torch.float32)
-        return cls(module.eval().requires_grad_(False), model, checkpoint_fingerprint(home))
+        fingerprint = f"{checkpoint_fingerprint(home)} on {model.fingerprint} {model.dtype}"
+        return cls(module.eval().requires_grad_(False), model, fingerprint)
 
-    def embed_frames(self, frames: Frames, visual_tokens: Tensor) -> Tensor:
-        """An embedding of each visual token, (tokens, d)."""
-        return F.normalize(self.module.image(visual_tokens.float()), dim=-1)
+    def embed_frames(self, frames: Frames, tokens: VideoTokens | None = None) -> Tensor:
+        """An embedding of each visual token, (visual tokens, d)."""
+        assert tokens is not None
+        return F.normalize(self.module.image(tokens.visual.float()), dim=-1)
 
     def embed_text(self, text: str) -> Tensor:
         """The question's embedding, (d,)."""

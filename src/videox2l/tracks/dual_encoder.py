@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -13,19 +14,26 @@ from transformers import AutoConfig, AutoModel, AutoProcessor
 
 from videox2l.errors import ModelError
 from videox2l.models.checkpoint import checkpoint_directory, checkpoint_fingerprint
-from videox2l.types import Frames
+from videox2l.types import Frames, VideoTokens
 
 FRAMES_PER_CALL = 16
 
 
 class DualEncoder(ABC):
-    """Embeds frames and text; fingerprint: hex digest of its weights and configuration."""
+    """Embeds frames and text.
+
+    fingerprint: hex digest of its weights and configuration. needs_tokens: whether it embeds the MLLM's visual tokens.
+    """
 
     fingerprint: str
+    needs_tokens: ClassVar[bool] = False
 
     @abstractmethod
-    def embed_frames(self, frames: Frames, visual_tokens: Tensor) -> Tensor:
-        """Normalised embeddings (n, d) of a chunk, from its frames or from the MLLM's visual tokens of them."""
+    def embed_frames(self, frames: Frames, tokens: VideoTokens | None = None) -> Tensor:
+        """Normalised embeddings of a chunk: (T, d) of its frames, or of its visual tokens (visual tokens, d).
+
+        tokens: the chunk as the MLLM sees it; given if `needs_tokens`.
+        """
 
     @abstractmethod
     def embed_text(self, text: str) -> Tensor:
@@ -56,7 +64,7 @@ class HubDualEncoder(DualEncoder):
         self.padding = "longest" if kind == "clip" else "max_length"  # SigLIP was trained on padded text
 
     @torch.no_grad()
-    def embed_frames(self, frames: Frames, visual_tokens: Tensor) -> Tensor:
+    def embed_frames(self, frames: Frames, tokens: VideoTokens | None = None) -> Tensor:
         """One embedding per frame, (T, d)."""
         embeddings = []
         for pixels in frames.pixels.split(FRAMES_PER_CALL):

@@ -4,6 +4,6 @@ from videox2l.video.array import FrameArray
 from videox2l.video.folder import ImageFolder
 from videox2l.video.open import open_video
 from videox2l.video.sampling import Sampling
-from videox2l.video.video import Video
+from videox2l.video.video import Reading, Video
 
-__all__ = ["FrameArray", "ImageFolder", "Sampling", "Video", "open_video"]
+__all__ = ["FrameArray", "ImageFolder", "Reading", "Sampling", "Video", "open_video"]

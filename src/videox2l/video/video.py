@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import chain, repeat
 
 import numpy as np
@@ -11,8 +12,21 @@ import torch
 from torch import Tensor
 
 from videox2l.errors import SettingsError, VideoError
-from videox2l.types import Frames
+from videox2l.types import Frames, VideoOutline, VideoSpec
 from videox2l.video.sampling import Sampling, plan_frames
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How far a video was read, and what went wrong until then; reading goes on from it as if never interrupted.
+
+    position: planned frames passed; it equals the number of frames received unless some did not decode.
+    missing: planned frames that did not decode. resized: frames that came in another size than the first.
+    """
+
+    position: int = 0
+    missing: tuple[int, ...] = ()
+    resized: tuple[int, ...] = ()
 
 
 class Video(ABC):
@@ -22,8 +36,6 @@ class Video(ABC):
     source_fps: the source's average frame rate.
     duration_s: from the first frame's start to the last frame's end.
     planned_frames: how many sampled frames will come; a damaged file may give fewer.
-    position: planned frames passed when the last chunk came: the `skip` that goes on after it. It equals the
-        number of frames received unless some did not decode.
     """
 
     def __init__(
@@ -32,7 +44,7 @@ class Video(ABC):
         self.name = name
         self.source_fps = source_fps
         self.duration_s = duration_s
-        self.position = 0
+        self._position = 0
         self._end_s = min(duration_s, sampling.end_s or duration_s)
         self._times_s = times_s
         try:
@@ -49,10 +61,38 @@ class Video(ABC):
         """How many sampled frames will come; a damaged file may give fewer."""
         return len(self._picks)
 
+    def spec(self, chunk_frames: Sequence[int]) -> VideoSpec:
+        """What identifies the video's sampled frames, cut into chunks of so many; reads all of the content."""
+        sizes = tuple(chunk_frames)
+        while len(sizes) > 1 and sizes[-1] == sizes[-2]:
+            sizes = sizes[:-1]
+        times_s = tuple(round(time_s, 6) for time_s in self._times_s[self._picks].tolist())
+        return VideoSpec(self.fingerprint(), times_s, round(self.end_s, 6), sizes)
+
+    @property
+    def outline(self) -> VideoOutline:
+        """What is known before the first frame."""
+        return VideoOutline(self.planned_frames, self.duration_s, self.start_s)
+
+    @property
+    def reading(self) -> Reading:
+        """How far the video was read with the last chunk that came."""
+        return Reading(self._position, tuple(sorted(self._missing)), tuple(sorted(self._resized)))
+
+    @property
+    def plan_notes(self) -> tuple[str, ...]:
+        """What the user should know of the video and its sampling before a frame is read."""
+        return tuple(self._known_notes)
+
+    @property
+    def damage_notes(self) -> tuple[str, ...]:
+        """Damage, as far as the video was read."""
+        return tuple(self._damage())
+
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the user should know; damage to a file is only known once its frames were read."""
-        return (*self._known_notes, *self._damage())
+        """All that the user should know."""
+        return (*self.plan_notes, *self.damage_notes)
 
     @abstractmethod
     def fingerprint(self) -> str:
@@ -72,29 +112,29 @@ class Video(ABC):
         """Where the sampled range ends, in seconds."""
         return self._end_s
 
-    def chunks(self, size: int | Sequence[int], skip: int = 0) -> Iterator[Frames]:
+    def chunks(self, size: int | Sequence[int], after: Reading | None = None) -> Iterator[Frames]:
         """Read the sampled frames, about one chunk in memory at a time.
 
         size: frames in a chunk, or the sizes of the first chunks, the last one repeated; a video's last chunk may
             have fewer.
-        skip: start after so many planned frames; see `position` for resuming.
+        after: go on after what was read before; by default from the start.
 
-        Raises SettingsError if size or skip is out of its domain; VideoError, while reading, if no frame
+        Raises SettingsError if size is out of its domain; VideoError, while reading, if no frame
         decodes.
         """
         sizes = (size,) if isinstance(size, int) else tuple(size)
         if not sizes or min(sizes) < 1:
             raise SettingsError(f"size={size} is not a chunk size: give a number of frames from 1 up")
-        if skip < 0:
-            raise SettingsError(f"skip={skip} is not a number of frames to skip: give 0 or more")
-        return self._chunks(chain(sizes, repeat(sizes[-1])), skip)
+        return self._chunks(chain(sizes, repeat(sizes[-1])), after or Reading())
 
-    def _chunks(self, sizes: Iterator[int], skip: int) -> Iterator[Frames]:
+    def _chunks(self, sizes: Iterator[int], after: Reading) -> Iterator[Frames]:
+        skip = after.position
+        self._missing, self._resized = set(after.missing), set(after.resized)
         planned = enumerate(self._picks.tolist()[skip:], start=skip)
         size = next(sizes)
         chunk: Tensor | None = None
         times_s: list[float] = []
-        self.position = skip
+        self._position = skip
         for frame, pixels in self._read(self._picks[skip:]):
             for place, pick in planned:
                 if pick == frame:
@@ -109,7 +149,7 @@ class Video(ABC):
             if len(times_s) == size:
                 ready = Frames(chunk, torch.tensor(times_s, dtype=torch.float64))
                 chunk, times_s = None, []
-                self.position = place + 1
+                self._position = place + 1
                 size = next(sizes)
                 yield ready
                 del ready
@@ -120,7 +160,7 @@ class Video(ABC):
                 "the file is damaged: re-encode it or get it again"
             )
         if chunk is not None:
-            self.position = self.planned_frames
+            self._position = self.planned_frames
             yield Frames(chunk[: len(times_s)], torch.tensor(times_s, dtype=torch.float64))
 
     def _damage(self) -> list[str]:
