@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.nn.attention.bias import causal_lower_right
 
 
 def attend(
@@ -15,7 +15,7 @@ def attend(
     Without a mask it is causal, the last query aligned with the last key. scale: by default 1 / sqrt(d_h).
     """
     n, m = query.shape[1], keys.shape[1]
-    bias = mask if mask is not None or n in (1, m) else causal_lower_right(n, m)
+    bias = mask if mask is not None or n in (1, m) else lower_right(n, m, query.device)
     out = F.scaled_dot_product_attention(
         query[None],
         keys[None],
@@ -26,3 +26,12 @@ def attend(
         enable_gqa=query.shape[0] != keys.shape[0],
     )
     return out[0].transpose(0, 1).flatten(1)  # (heads, n, d_h) -> (n, heads * d_h)
+
+
+def lower_right(n: int, m: int, device: torch.device) -> Tensor:
+    """The causal mask of n queries whose last one is aligned with the last of m keys, (n, m)."""
+    if device.type == "cuda":  # a form that fused kernels take; importing it costs seconds
+        from torch.nn.attention.bias import causal_lower_right
+
+        return causal_lower_right(n, m)
+    return torch.ones(n, m, dtype=torch.bool, device=device).tril(m - n)

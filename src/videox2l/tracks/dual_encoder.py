@@ -10,7 +10,6 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from transformers import AutoConfig, AutoModel, AutoProcessor
 
 from videox2l.errors import ModelError
 from videox2l.models.checkpoint import checkpoint_directory, checkpoint_fingerprint
@@ -51,6 +50,8 @@ class HubDualEncoder(DualEncoder):
     """
 
     def __init__(self, model: str | Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32):
+        from transformers import AutoConfig, AutoModel, AutoProcessor  # seconds that only a dual encoder needs
+
         directory = checkpoint_directory(model)
         self.fingerprint = checkpoint_fingerprint(directory)
         kind = getattr(AutoConfig.from_pretrained(directory), "model_type", None)
