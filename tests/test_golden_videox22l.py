@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from chunks import VIDEO, chunk_of
-from safetensors import safe_open
+from golden_sets import GoldenSet
 from torch import Tensor
 
 from videox2l import FrameArray, Generation, Sampling, SummaryTokens, VideoIndex, VideoX2L
@@ -27,33 +27,23 @@ from videox2l.models.video_xl.window import Window
 from videox2l.oracles.manual import Manual
 from videox2l.types import KV, ChunkPlace, Frames, VideoTokens
 
-REDUCED = Path(__file__).parent / "golden" / "videox22l"
-WHOLE = Path(__file__).parents[2] / "shared" / "golden" / "videox22l"
-GOLDEN = WHOLE if WHOLE.is_dir() else REDUCED
-EXPECTED = json.loads((GOLDEN / "expected.json").read_text())
-LAYOUT = json.loads((GOLDEN / "layout.json").read_text())
+GOLDEN = GoldenSet("videox22l")
+EXPECTED, LAYOUT = GOLDEN.expected, GOLDEN.layout
 CASES = ("even", "partial", "carry", "low4", "pixels")
 DECODES = [(case, name) for case in CASES for name in EXPECTED["cases"][case]["decode"]]
 TOKENS_PER_FRAME = 144
-
-
-def tensors(directory: Path, name: str) -> dict[str, Tensor]:
-    with safe_open(directory / f"{name}.safetensors", "pt") as file:
-        return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+VISION = (
+    "pixels/pixel_values_first4",
+    "pixels/tower_patch_features_first2",
+    "pixels/projected_first2",
+    "pixels/image_features_select_layer_minus1_first2",
+)
+TOLERANCE = 1e-4
 
 
 @pytest.fixture(scope="module")
 def inputs() -> dict[str, Tensor]:
-    return tensors(GOLDEN, "inputs")
-
-
-@pytest.fixture(scope="module")
-def outputs() -> dict[str, Tensor]:
-    return tensors(GOLDEN, "outputs")
-
-
-def close(actual: Tensor, golden: Tensor, atol: float = 1e-4) -> None:
-    torch.testing.assert_close(actual, golden, rtol=0, atol=atol)
+    return GOLDEN.inputs
 
 
 class GoldenModel(VideoXL):
@@ -128,27 +118,40 @@ def cases(golden_model: GoldenModel, inputs: dict[str, Tensor]) -> dict[str, Cas
     return built
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_system_kvs_equal_the_published_ones(name: str, cases: dict[str, Case], outputs: dict[str, Tensor]) -> None:
-    prompt = cases[name].index.prompt
-    for layer in range(3):
-        close(prompt.keys[None, layer], outputs[f"{name}/sys/layer{layer}/k"])
-        close(prompt.values[None, layer], outputs[f"{name}/sys/layer{layer}/v"])
+def layers_by_name(kv: KV, beginning: str, end: str = "") -> dict[str, Tensor]:
+    """Keys and values of every layer as the golden set names them."""
+    parts = {"k": kv.keys, "v": kv.values}
+    return {
+        f"{beginning}/layer{layer}{end}/{kind}": part[None, layer]
+        for kind, part in parts.items()
+        for layer in range(len(part))
+    }
+
+
+def test_every_golden_tensor_is_compared_by_a_test_of_this_file() -> None:
+    compared = GOLDEN.names("trace/", *(f"{case}/{part}" for case in CASES for part in ("sys/", "level"))) | set(VISION)
+    for case, decode in DECODES:
+        compared |= {f"{case}/{decode}/{part}" for part in ("logits", "question_logits", "generated_ids")}
+    assert not GOLDEN.names("") - compared
+    assert len(GOLDEN.names("")) >= 200
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_chunk_kvs_equal_the_published_ones(name: str, cases: dict[str, Case], outputs: dict[str, Tensor]) -> None:
-    case, compared = cases[name], 0
+def test_system_kvs_equal_the_published_ones(name: str, cases: dict[str, Case]) -> None:
+    found = layers_by_name(cases[name].index.prompt, f"{name}/sys")
+    GOLDEN.compare(found, GOLDEN.names(f"{name}/sys/"), 6, TOLERANCE)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_chunk_kvs_equal_the_published_ones(name: str, cases: dict[str, Case]) -> None:
+    """Of the committed set the last layer's, of `pixels` at level 2 their values alone."""
+    case, found = cases[name], {}
+    chunks = range(len(case.index.entries))
     for level in case.levels:
-        for chunk in range(len(case.index.entries)):
-            kv = case.index.kv(chunk, level)
-            for layer in range(3):
-                for kind, ours in (("k", kv.keys), ("v", kv.values)):
-                    key = f"{name}/level{level}/layer{layer}/chunk{chunk}/{kind}"
-                    if key in outputs:
-                        close(ours[None, layer], outputs[key])
-                        compared += 1
-    assert compared == sum(f"{name}/level" in key for key in outputs)
+        for chunk in chunks:
+            found |= layers_by_name(case.index.kv(chunk, level), f"{name}/level{level}", f"/chunk{chunk}")
+    kinds = 3 if name == "pixels" else 2 * len(case.levels)
+    GOLDEN.compare(found, GOLDEN.names(f"{name}/level"), kinds * len(chunks), TOLERANCE)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -158,24 +161,22 @@ def test_chunks_hold_as_many_summaries_as_published(name: str, cases: dict[str, 
 
 
 @pytest.mark.parametrize(("name", "decode"), DECODES)
-def test_logits_and_greedy_ids_equal_the_published_ones(
-    name: str, decode: str, cases: dict[str, Case], outputs: dict[str, Tensor]
-) -> None:
+def test_logits_and_greedy_ids_equal_the_published_ones(name: str, decode: str, cases: dict[str, Case]) -> None:
     case, expected = cases[name], EXPECTED["cases"][name]["decode"][decode]
     levels = case.selected(expected["selected_chunk_idx"])
     question = case.model.question_ids(decode.partition("/")[0])
     cache = load_cache(case.model, case.index, levels, room=len(question))  # 9 more tokens make it grow
     assert cache.length == case.index.tokens(levels) == expected["mixed_cache_len"]
-    golden_logits, golden_ids = (outputs[f"{name}/{decode}/{key}"] for key in ("logits", "generated_ids"))
-    assert list(generate(case.model, cache, question, Generation(max_new_tokens=9))) == expected["generated_ids"]
+    ids = torch.tensor(list(generate(case.model, cache, question, Generation(max_new_tokens=9))))
+    assert ids.tolist() == expected["generated_ids"]
 
     cache = load_cache(case.model, case.index, levels)
     question_logits = case.model.logits(case.model.read(question, cache))
-    close(question_logits, outputs[f"{name}/{decode}/question_logits"])
-    close(question_logits[-1], golden_logits[0])
-    for step, token in enumerate(golden_ids[:-1], start=1):
-        logits = case.model.logits(case.model.read(token[None], cache))
-        close(logits[0], golden_logits[step])
+    rows = [question_logits[-1]]
+    rows += [case.model.logits(case.model.read(token[None], cache))[0] for token in ids[:-1]]
+    found = {"logits": torch.stack(rows), "question_logits": question_logits, "generated_ids": ids}
+    found = {f"{name}/{decode}/{part}": tensor for part, tensor in found.items()}
+    GOLDEN.compare(found, found, 3, TOLERANCE)
 
 
 @pytest.mark.parametrize(("name", "decode"), DECODES)
@@ -263,9 +264,7 @@ def test_explicit_windows_follow_the_published_rule(check: dict, golden_model: G
             assert torch.equal(index.kv(chunk, 2).values, index.kv(chunk, 32).values)
 
 
-def test_a_window_traces_as_published(
-    golden_model: GoldenModel, inputs: dict[str, Tensor], outputs: dict[str, Tensor]
-) -> None:
+def test_a_window_traces_as_published(golden_model: GoldenModel, inputs: dict[str, Tensor]) -> None:
     """Case even, level 32, second window, layer by layer."""
     features = inputs["even/image_features"]
     compression = SummaryTokens((32,), "two_pass", edge_ratio=2).start(golden_model, golden_model.prompt_kv(VIDEO))
@@ -296,79 +295,74 @@ def test_a_window_traces_as_published(
         )
     for hook in hooks:
         hook.remove()
-    golden = {key.rpartition("/")[2]: value for key, value in outputs.items() if key.startswith("trace/")}
-    assert golden.keys() == seen.keys()
-    for name, value in golden.items():
-        close(seen[name], value.squeeze(0))
+    found = {f"trace/even_level32_window1/{name}": states for name, states in seen.items()}
+    GOLDEN.compare(found, GOLDEN.names("trace/"), 5, TOLERANCE)
 
 
-def test_frames_become_the_published_visual_tokens(
-    golden_model: GoldenModel, inputs: dict[str, Tensor], outputs: dict[str, Tensor]
-) -> None:
-    """Processor, tower, projector, pooling: each step as far as the golden set at hand has it."""
+def test_frames_become_the_published_visual_tokens(golden_model: GoldenModel, inputs: dict[str, Tensor]) -> None:
+    """Processor, tower, projector, pooling."""
     frames = torch.from_numpy(np.ascontiguousarray(inputs["pixels/frames_uint8"].permute(0, 3, 1, 2)))
     encoder = golden_model.encoder
     images = encoder.processor(list(frames[:4].numpy()), return_tensors="pt", input_data_format="channels_first")
-    close(images["pixel_values"], outputs["pixels/pixel_values_first4"], 1e-6)
     with torch.no_grad():
         features = encoder.tower(images["pixel_values"][:2])
-        if "pixels/tower_patch_features_first2" in outputs:
-            close(features, outputs["pixels/tower_patch_features_first2"], 3e-5)
-            close(encoder.projector(features), outputs["pixels/projected_first2"], 3e-5)
-        if "pixels/image_features" in inputs:
-            close(encoder(frames).flatten(0, 1), inputs["pixels/image_features"], 3e-5)
+        stages = (images["pixel_values"], features, encoder.projector(features))
+        for name, stage in zip(VISION[:3], stages, strict=True):
+            GOLDEN.check(name, stage, TOLERANCE)
+        GOLDEN.check("pixels/image_features", encoder(frames).flatten(0, 1), TOLERANCE)
 
 
-def test_another_vision_layer_can_be_selected(
-    checkpoint: Path, tmp_path: Path, inputs: dict[str, Tensor], outputs: dict[str, Tensor]
-) -> None:
+def test_another_vision_layer_can_be_selected(checkpoint: Path, tmp_path: Path, inputs: dict[str, Tensor]) -> None:
     shutil.copytree(checkpoint, tmp_path / "last-layer")
     config = json.loads((checkpoint / "config.json").read_text()) | {"mm_vision_select_layer": -1}
     (tmp_path / "last-layer" / "config.json").write_text(json.dumps(config))
     model = load_model(tmp_path / "last-layer", device="cpu")
     frames = Frames(inputs["pixels/frames_uint8"][:2].permute(0, 3, 1, 2), torch.arange(2, dtype=torch.float64))
-    golden = outputs["pixels/image_features_select_layer_minus1_first2"]
     with torch.no_grad():
-        close(model.visual_tokens(frames, ChunkPlace(VIDEO, 0, 0, True)).embeddings, golden, 3e-5)
+        tokens = model.visual_tokens(frames, ChunkPlace(VIDEO, 0, 0, True))
+    GOLDEN.check(VISION[3], tokens.embeddings, TOLERANCE)
 
 
 def test_all_summaries_share_one_key_and_value_in_layer_0(cases: dict[str, Case]) -> None:
-    """Section 6: every summary token enters as the same vector, with no index or position added."""
+    """Every summary token enters as the same vector, with no index or position added."""
     index = cases["even"].index
     keys = torch.cat([index.kv(chunk, level).keys[0] for chunk in range(5) for level in index.levels], dim=1)
     values = torch.cat([index.kv(chunk, level).values[0] for chunk in range(5) for level in index.levels], dim=1)
     assert keys.shape[1] > 1000
-    close(keys, keys[:, :1].expand_as(keys), 1e-5)
-    close(values, values[:, :1].expand_as(values), 1e-5)
+    for states in (keys, values):
+        torch.testing.assert_close(states, states[:, :1].expand_as(states), rtol=0, atol=TOLERANCE)
 
 
 @pytest.mark.parametrize("token", [0, 1, 101, 287])
+@torch.no_grad()
 def test_a_raw_token_reaches_exactly_the_summaries_behind_it(
-    token: int, golden_model: GoldenModel, inputs: dict[str, Tensor]
+    token: int, checkpoint: Path, inputs: dict[str, Tensor]
 ) -> None:
-    """Section 8: in its chunk, summaries from token // ratio on; all later chunks; nothing before."""
-    features = inputs["even/image_features"]
+    """In its chunk, summaries from token // ratio on; all of later chunks; not a bit of anything before.
+
+    In fp64, where the faintest trace that a token leaves stands far above rounding.
+    """
+    model = GoldenModel.from_directory(checkpoint, torch.device("cpu"), torch.float64, "golden")
+    model.golden = inputs
+    features = inputs["even/image_features"].double()
     touched = features.clone()
     touched[288 + token] += 1.0
 
     def compress(tokens: Tensor) -> list[dict[int, KV]]:
         settings = SummaryTokens((2, 32), "two_pass", edge_ratio=2)
-        compression = settings.start(golden_model, golden_model.prompt_kv(VIDEO))
+        compression = settings.start(model, model.prompt_kv(VIDEO))
         return [
             compression.compress(chunk_of(chunk), number in (0, 4)) for number, chunk in enumerate(tokens.split(288))
         ]
 
     for number, (kvs, touched_kvs) in enumerate(zip(compress(features), compress(touched), strict=True)):
         for level in (2, 32):
-            before = torch.stack([kvs[level].keys[1:], kvs[level].values[1:]])  # from layer 1 on
-            after = torch.stack([touched_kvs[level].keys[1:], touched_kvs[level].values[1:]])
-            changed = (before != after).any(dim=-1)  # (2, n_l - 1, n_h, n)
-            if number == 0:
-                assert torch.equal(kvs[level].keys, touched_kvs[level].keys)
-                assert torch.equal(kvs[level].values, touched_kvs[level].values)
-            elif number == 1:
-                assert not changed[..., : token // level].any()
-                assert changed.any(dim=2)[..., token // level :].all()
-            else:  # reached through the memory alone, whose layer 0 is constant: one layer deeper
-                assert not changed[:, 0].any()
-                assert changed[:, 1].any(dim=1).float().mean() > 0.99  # a difference may round away
+            before = torch.stack([kvs[level].keys, kvs[level].values])
+            after = torch.stack([touched_kvs[level].keys, touched_kvs[level].values])
+            change = (after - before).abs().amax(dim=(0, 2, 4))  # (2, n_l, n_h, n, d_h) -> (n_l, n)
+            # its chunk's summaries see it from layer 1 on; later ones through the memory, whose layer 0 is constant
+            first_layer = {0: 3, 1: 1}.get(number, 2)
+            first_summary = token // level if number == 1 else 0
+            assert not change[:first_layer].any()
+            assert not change[:, :first_summary].any()
+            assert (change[first_layer:, first_summary:] > 1e-10).all()

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from checkpoints import save_video_xl_2
-from safetensors.torch import load_file
+from golden_sets import GoldenSet
 
 from videox2l.compression.group_pooling import GroupPooling
 from videox2l.models.forward import Forward
@@ -20,12 +18,10 @@ from videox2l.models.video_xl_2.visibility import TEXT, block_visibility
 from videox2l.models.video_xl_2.vision import feature_maps, pixel_values
 from videox2l.types import ChunkPlace, Frames, VideoOutline, VideoTokens, concatenate
 
-REDUCED = Path(__file__).parent / "golden" / "videoxl2"
-WHOLE = Path(__file__).parents[2] / "shared" / "golden" / "videoxl2"
-GOLDEN = WHOLE if WHOLE.is_dir() else REDUCED
-EXPECTED = json.loads((GOLDEN / "expected.json").read_text())["cases"]
-LAYOUT = json.loads((GOLDEN / "layout.json").read_text())["cases"]
+GOLDEN = GoldenSet("videoxl2")
+EXPECTED, LAYOUT = GOLDEN.expected["cases"], GOLDEN.layout["cases"]
 RUNS = [run for case in EXPECTED.values() for run in case]
+MASKS = ("mask_bits", "visible_count_per_row")
 TOLERANCE, TEMPORAL_TOLERANCE = 1e-4, 2e-4
 
 pytestmark = pytest.mark.usefixtures("no_grad")
@@ -33,19 +29,14 @@ pytestmark = pytest.mark.usefixtures("no_grad")
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory, inputs):
-    model = load_model(save_video_xl_2(GOLDEN, tmp_path_factory.mktemp("golden-video-xl-2")), device="cpu")
+    model = load_model(save_video_xl_2(GOLDEN.directory, tmp_path_factory.mktemp("golden-video-xl-2")), device="cpu")
     model.prompt_ids = lambda video: inputs["system_ids"][0]
     return model
 
 
 @pytest.fixture(scope="module")
 def inputs():
-    return load_file(GOLDEN / "inputs.safetensors")
-
-
-@pytest.fixture(scope="module")
-def outputs():
-    return load_file(GOLDEN / "outputs.safetensors")
+    return GOLDEN.inputs
 
 
 @pytest.fixture(scope="module")
@@ -65,17 +56,6 @@ def encode(model, frames_uint8, layout):
     pixels = frames_uint8[: len(times)].permute(0, 3, 1, 2)
     place = ChunkPlace(VideoOutline(len(times), times[-1]), 0, layout["visual_start"], True)
     return model.visual_tokens(Frames(pixels, torch.tensor(times, dtype=torch.float64)), place)
-
-
-def check(actual, expected, tolerance=TOLERANCE):
-    assert actual.shape == expected.shape
-    assert float((actual - expected).abs().max()) <= tolerance
-
-
-def check_all(found, outputs, tolerance=TOLERANCE):
-    """Check what the golden set, whole or reduced, has of these."""
-    for name in found.keys() & outputs.keys():
-        check(found[name], outputs[name], tolerance)
 
 
 def split(tokens, groups, layout):
@@ -122,7 +102,30 @@ def layers_by_name(kv, prefix):
     return {f"{prefix}/layer{layer}/{k}": part[layer] for k, part in names.items() for layer in range(len(part))}
 
 
-def test_pixels_features_and_maps(model, inputs, outputs):
+def prefill_of(run):
+    """What the caches prefilled with a run's settings are called; other runs of its case may share them."""
+    case = run.split("/")[0]
+    about = EXPECTED[case][run]
+    return f"{case}/prefill_b{about['prefill_block']}_p{about['prev_blocks']}" if "prefill_block" in about else None
+
+
+def answer_names(run):
+    """What the golden set has of a run: logits, ids, caches."""
+    prefill = prefill_of(run)
+    names = GOLDEN.names(f"{run}/", *([f"{prefill}/"] if prefill else []))
+    return {name for name in names if not name.endswith(MASKS)}
+
+
+def test_every_golden_tensor_is_compared_by_a_test_of_this_file():
+    compared = GOLDEN.names("vision/", "B/trace") | {f"{case}/visual_tokens" for case in LAYOUT}
+    for run in RUNS:
+        compared |= answer_names(run)
+        compared |= {f"{run}/{mask}" for mask in MASKS if "/chunk_" in run}
+    assert not GOLDEN.names("") - compared
+    assert len(GOLDEN.names("")) >= 44
+
+
+def test_pixels_features_and_maps(model, inputs):
     pixels = pixel_values(inputs["frames_uint8"][:2].permute(0, 3, 1, 2), 384)
     features = model.model.vision_tower.vision_tower(pixels)
     found = {
@@ -130,10 +133,10 @@ def test_pixels_features_and_maps(model, inputs, outputs):
         "vision/tower_first2": features,
         "vision/resized_first1": feature_maps(features[:1]),
     }
-    check_all(found, outputs)
+    GOLDEN.compare(found, found, 3, TOLERANCE)
 
 
-def test_temporal_module_stage_by_stage(model, inputs, outputs):
+def test_temporal_module_stage_by_stage(model, inputs):
     maps = model.model.vision_tower(inputs["frames_uint8"][:4].permute(0, 3, 1, 2))
     sae = model.model.sae
     states = frame_groups(maps) + sae.temporal_encoding.T[:, :, None, None]
@@ -141,15 +144,14 @@ def test_temporal_module_stage_by_stage(model, inputs, outputs):
     for number, stage in enumerate(sae.encoder):
         states = stage(states)
         found[f"vision/group0/dts_after{number}"] = states
-    check_all(found, outputs, TEMPORAL_TOLERANCE)
-    assert torch.equal(sae(frame_groups(maps)), states[:, :, 0])
-    projected = model.model.mm_projector(states.flatten(2).transpose(1, 2))
-    check_all({"vision/group0/projected": projected}, outputs)
-    check(model.group_tokens(maps)[0], outputs["vision/group0/tokens"])
+    GOLDEN.compare(found, GOLDEN.names("vision/group0/dts_"), 4, TEMPORAL_TOLERANCE)
+    torch.testing.assert_close(sae(frame_groups(maps)), states[:, :, 0], rtol=0, atol=TEMPORAL_TOLERANCE)
+    GOLDEN.check("vision/group0/projected", model.model.mm_projector(states.flatten(2).transpose(1, 2)), TOLERANCE)
+    GOLDEN.check("vision/group0/tokens", model.group_tokens(maps)[0], TOLERANCE)
 
 
 @pytest.mark.parametrize("case", LAYOUT)
-def test_time_texts_and_visual_tokens(case, model, inputs, outputs, cases):
+def test_time_texts_and_visual_tokens(case, model, inputs, cases):
     tokens, layout = cases[case], LAYOUT[case]
     placeholder = model.config.visual_placeholder_id
     ids = inputs[f"{case}/time_ids"]
@@ -157,11 +159,11 @@ def test_time_texts_and_visual_tokens(case, model, inputs, outputs, cases):
     assert torch.equal(tokens.embeddings[tokens.is_text], model.embed(ids[ids != placeholder]))
     assert tokens.frame.bincount().cumsum(0).tolist() == [end - layout["visual_start"] for end in layout["group_end"]]
     assert tokens.positions.tolist() == list(range(layout["visual_start"], layout["visual_end"]))
-    check_all({f"{case}/visual_tokens": tokens.visual}, outputs)
+    GOLDEN.check(f"{case}/visual_tokens", tokens.visual, TOLERANCE)
 
 
 @pytest.mark.parametrize("run", RUNS)
-def test_answers_and_caches(run, model, inputs, outputs, cases):
+def test_answers_and_caches(run, model, inputs, cases):
     """Prefill runs in chunks of the decode blocks' size, whether or not the prefill blocks align with them."""
     case, _, question = run.split("/")
     about, layout = EXPECTED[case][run], LAYOUT[case]
@@ -182,18 +184,20 @@ def test_answers_and_caches(run, model, inputs, outputs, cases):
     suffix_logits, logits, generated = answer(model, parts, ids)
     assert generated.tolist() == about["generated_ids"]
     prefilled, mixed = concatenate([prompt, *(kvs[1] for kvs in chunks)]), concatenate(parts)
-    found = {f"{run}/logits": logits, f"{run}/question_logits": suffix_logits}
+    found = {f"{run}/logits": logits, f"{run}/question_logits": suffix_logits, f"{run}/generated_ids": generated}
     found |= layers_by_name(mixed, f"{run}/mixed")
-    if "prefill_block" in about:
-        found |= layers_by_name(prefilled, f"{case}/prefill_b{about['prefill_block']}_p{about['prev_blocks']}")
+    if prefilled_name := prefill_of(run):
+        found |= layers_by_name(prefilled, prefilled_name)
     else:
         found[f"{run}/last_layer_k_rotated"] = model.rotate(prefilled.keys[-1], prefilled.positions)
-    check_all(found, outputs)
+    names = answer_names(run)
+    assert f"{run}/logits" in names
+    GOLDEN.compare(found, names, 1, TOLERANCE)
 
 
 @pytest.mark.parametrize("run", [run for run in RUNS if "/chunk_" in run])
 @pytest.mark.parametrize("run_tokens", [None, 100])
-def test_visibility_is_the_published_mask(run, run_tokens, inputs, outputs, cases):
+def test_visibility_is_the_published_mask(run, run_tokens):
     """Whether the sequence runs in one go or in any pieces."""
     case = run.split("/")[0]
     about, layout = EXPECTED[case][run], LAYOUT[case]
@@ -207,17 +211,15 @@ def test_visibility_is_the_published_mask(run, run_tokens, inputs, outputs, case
         for sight in block_visibility(blocks[:end], end - start, about["prev_blocks"]):
             mask[start + sight.rows[:, None], sight.columns] = sight.mask
     assert int(mask.sum()) == about["visible_pairs"]
-    if f"{run}/visible_count_per_row" in outputs:
-        assert torch.equal(mask.sum(1).int(), outputs[f"{run}/visible_count_per_row"])
-    if f"{run}/mask_bits" in outputs:
-        assert np.array_equal(np.packbits(mask.numpy(), axis=1), outputs[f"{run}/mask_bits"].numpy())
+    found = {
+        f"{run}/visible_count_per_row": mask.sum(1),
+        f"{run}/mask_bits": torch.from_numpy(np.packbits(mask.numpy(), axis=1)),
+    }
+    GOLDEN.compare(found, {name for name in GOLDEN.names(f"{run}/") if name.endswith(MASKS)}, 0, tolerance=0)
 
 
-def test_states_of_every_layer(model, inputs, outputs, cases):
+def test_states_of_every_layer(model, inputs, cases):
     """The whole sequence of case B in one forward, question included, as the published code runs it."""
-    traces = {name: tensor for name, tensor in outputs.items() if name.startswith("B/trace")}
-    if not traces:
-        pytest.skip("only in the whole set")
     tokens = cases["B"]
     question = inputs["question1_ids"][0]
     prompt_ids = inputs["system_ids"][0]
@@ -235,5 +237,5 @@ def test_states_of_every_layer(model, inputs, outputs, cases):
     states["after_final_norm"] = model.run(hidden, forward)
     for hook in hooks:
         hook.remove()
-    for name, expected in traces.items():
-        check(states[name.split("/")[-1]], expected)
+    found = {f"B/trace_chunk_b3_p1/{name}": state for name, state in states.items()}
+    GOLDEN.compare(found, GOLDEN.names("B/trace_"), 5, TOLERANCE)
