@@ -91,8 +91,10 @@ class HuggingFaceMLLM(MLLM):
         self.kv_shape = KVShape(
             text_config.num_hidden_layers, getattr(text_config, "num_key_value_heads", None) or heads, head_dim
         )
-        self.max_positions = text_config.max_position_embeddings
+        self.max_positions = trained_positions(text_config)
         self.rope = self.decoder.rotary_emb
+        if getattr(self.rope, "rope_type", None) == "dynamic":
+            self.rope.rope_type = "default"  # else a large position changes the angles of all that are rotated later
         self.decoder.rotary_emb = NoRotation(head_dim)
         self.decoder.set_attn_implementation(ATTENTION)
         self.eos_ids = end_ids(model, tokenizer)
@@ -215,11 +217,27 @@ def refuse_decoder(config: PreTrainedConfig) -> None:
             "earlier token, so chunks' KVs can't be re-loaded into it: pass a model with full attention in every layer"
         )
     rope = (getattr(config, "rope_parameters", None) or {}).get("rope_type", "default")
-    if rope not in ("default", "linear", "yarn", "llama3"):
+    if rope not in ("default", "linear", "dynamic", "yarn", "llama3"):
         raise ModelError(
             f"the decoder ({config.model_type}) has {rope} RoPE, whose angles change with the length of the text: "
-            "pass a model with default, linear, yarn or llama3 RoPE"
+            "pass a model with default, linear, dynamic, yarn or llama3 RoPE"
         )
+
+
+def trained_positions(config: PreTrainedConfig) -> int:
+    """How many positions a decoder was made for, by its RoPE.
+
+    Linear and yarn scaling stretch the original length by their factor. llama3 scaling is stretched already in
+    `max_position_embeddings`. Dynamic scaling is default RoPE up to `max_position_embeddings`; beyond it, its angles
+    would change with the length of the text, and ours stay those of default RoPE.
+    """
+    rope = getattr(config, "rope_parameters", None) or {}
+    kind, factor = rope.get("rope_type"), rope.get("factor")
+    if kind == "linear" and factor:
+        return int(config.max_position_embeddings * factor)
+    if kind == "yarn" and factor:
+        return int(rope["original_max_position_embeddings"] * factor)
+    return config.max_position_embeddings
 
 
 def end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
