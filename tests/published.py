@@ -39,6 +39,9 @@ def processor_inputs(directory: Path, pixels: Tensor, question: str = QUESTION, 
     processor = AutoProcessor.from_pretrained(directory)
     content = [{"type": "video"}, {"type": "text", "text": question}]
     text = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
+    if type(processor).__name__ == "Qwen3VLProcessor":
+        # the one the model was published with has the frames' vision marks alone; 5.23 leaves a pair around them all
+        text = text.replace("<|vision_start|><|video_pad|><|vision_end|>", "<|video_pad|>")
     times = list(range(len(pixels)))
     metadata = VideoMetadata(total_num_frames=len(times), fps=1.0, duration=float(len(times)), frames_indices=times)
     bos = processor.tokenizer.bos_token

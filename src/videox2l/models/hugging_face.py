@@ -28,7 +28,7 @@ from videox2l.kv.cache import KVShape
 from videox2l.models.base import MLLM, Turn
 from videox2l.models.checkpoint import checkpoint_fingerprint, shard_files
 from videox2l.models.forward import Forward
-from videox2l.types import VideoOutline
+from videox2l.types import ChunkPlace, VideoOutline
 
 ATTENTION = "videox2l"
 """The name of our attention function in transformers' registry."""
@@ -71,11 +71,14 @@ class NoRotation(nn.Module):
 class HuggingFaceMLLM(MLLM):
     """A multimodal LLM of transformers. A family's adapter says how its frames become tokens.
 
-    video_mark: the text that stands for the video in the family's chat template. chat_template: instead of the
-    checkpoint's.
+    video_mark: the text that stands for the video in the family's chat template.
+    visual_token: the special token that the family's processor writes, again and again, for visual tokens. Texts are
+        tokenized beside it, because a tokenizer may treat the start of a text otherwise (Llama's puts a space there).
+    chat_template: a template to use instead of the checkpoint's.
     """
 
     video_mark: ClassVar[str]
+    visual_token: ClassVar[str]
     chat_template: ClassVar[str | None] = None
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, video_processor: Any):
@@ -85,6 +88,7 @@ class HuggingFaceMLLM(MLLM):
         refuse_decoder(text_config)
         self.model = model
         self.tokenizer, self.video_processor = tokenizer, video_processor
+        self.visual_token_id = token_id(tokenizer, self.visual_token)
         self.decoder = model.get_decoder()
         heads = text_config.num_attention_heads
         head_dim = getattr(text_config, "head_dim", None) or text_config.hidden_size // heads
@@ -138,10 +142,25 @@ class HuggingFaceMLLM(MLLM):
         return adapter.eval().requires_grad_(False)
 
     def prompt_ids(self, video: VideoOutline) -> Tensor:
-        """Token ids of the chat template up to the video."""
-        text = self.conversation(()).partition(self.video_mark)[0] + self.before_video(video)
-        bos = self.tokenizer.bos_token
-        return self.ids(text, opens=not (bos and text.startswith(bos)))
+        """Token ids of the chat template up to the first frame's text.
+
+        A tokenizer may join the end of the prompt and the beginning of that text in one token, which is then the
+        frame's.
+        """
+        prompt = self.prompt_text(video)
+        ids, continued = self.opening_ids(prompt), self.opening_ids(prompt + self.first_frame_text(video))
+        length = min(len(ids), len(continued))
+        same = (ids[:length] == continued[:length]).long().cumprod(0)
+        return ids[: int(same.sum())]
+
+    def frame_text_ids(self, text: str, frame: int, place: ChunkPlace) -> Tensor:
+        """Token ids of the text before a frame of a chunk, as in the text of the whole prompt.
+
+        frame: 0 is the chunk's first.
+        """
+        if place.first_frame + frame > 0:
+            return self.ids(text)
+        return self.opening_ids(self.prompt_text(place.video) + text)[len(self.prompt_ids(place.video)) :]
 
     def question_ids(self, question: str, history: tuple[Turn, ...] = ()) -> Tensor:
         """Token ids of the chat template from the video on."""
@@ -149,12 +168,20 @@ class HuggingFaceMLLM(MLLM):
         return self.ids(self.after_video() + text)
 
     def before_video(self, video: VideoOutline) -> str:
-        """What the family's processor writes between the chat template and the first frame."""
+        """What the family's processor writes between the chat template and the first frame's text."""
+        return ""
+
+    def first_frame_text(self, video: VideoOutline) -> str:
+        """The text before the first frame, or how it begins."""
         return ""
 
     def after_video(self) -> str:
         """What the family's processor writes behind the last frame."""
         return ""
+
+    def prompt_text(self, video: VideoOutline) -> str:
+        """The text before the first frame's."""
+        return self.conversation(()).partition(self.video_mark)[0] + self.before_video(video)
 
     def conversation(self, turns: tuple[Turn, ...]) -> str:
         """The chat template's text of a conversation about a video, up to the answer to the last question."""
@@ -170,12 +197,17 @@ class HuggingFaceMLLM(MLLM):
             raise ModelError(f"the chat template of {self.name} has no place for a video ({self.video_mark})")
         return text
 
-    def ids(self, text: str, opens: bool = False) -> Tensor:
-        """Token ids of a piece of the prompt, (n,).
+    def opening_ids(self, text: str) -> Tensor:
+        """Token ids of a text that opens the prompt and goes up to visual tokens, (n,)."""
+        bos = self.tokenizer.bos_token
+        opens = not (bos and text.startswith(bos))  # with what the tokenizer puts before a text
+        ids = self.tokenizer(text + self.visual_token, add_special_tokens=opens)["input_ids"]
+        return torch.tensor(ids[: ids.index(self.visual_token_id)], dtype=torch.long)
 
-        opens: whether it is the first piece, which begins with what the tokenizer puts before a text.
-        """
-        return self.tokenizer(text, add_special_tokens=opens, return_tensors="pt")["input_ids"][0].long()
+    def ids(self, text: str) -> Tensor:
+        """Token ids of a text that follows visual tokens or another special token, (n,)."""
+        ids = self.tokenizer(self.visual_token + text, add_special_tokens=False)["input_ids"]
+        return torch.tensor(ids[ids.index(self.visual_token_id) + 1 :], dtype=torch.long)
 
     def unknown_words(self, text: str) -> tuple[str, ...]:
         """None: these models' tokenizers can write anything."""
@@ -238,6 +270,14 @@ def trained_positions(config: PreTrainedConfig) -> int:
     if kind == "yarn" and factor:
         return int(rope["original_max_position_embeddings"] * factor)
     return config.max_position_embeddings
+
+
+def token_id(tokenizer: PreTrainedTokenizerBase, token: str) -> int:
+    """The id of a special token. Raises: ModelError if the tokenizer has no such token."""
+    ids = tokenizer(token, add_special_tokens=False)["input_ids"]
+    if len(ids) != 1 or ids[0] == tokenizer.unk_token_id:
+        raise ModelError(f"the tokenizer has no token {token}: it is not the one the model was published with")
+    return ids[0]
 
 
 def end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
