@@ -28,6 +28,7 @@ from videox2l.kv.cache import KVShape
 from videox2l.models.base import MLLM, Turn
 from videox2l.models.checkpoint import checkpoint_fingerprint, shard_files
 from videox2l.models.forward import Forward
+from videox2l.models.self_check import check_decoder
 from videox2l.types import ChunkPlace, VideoOutline
 
 ATTENTION = "videox2l"
@@ -102,6 +103,8 @@ class HuggingFaceMLLM(MLLM):
         self.decoder.rotary_emb = NoRotation(head_dim)
         self.decoder.set_attn_implementation(ATTENTION)
         self.eos_ids = end_ids(model, tokenizer)
+        self.eval()
+        check_decoder(self)
 
     @classmethod
     def from_directory(cls, directory: Path, device: torch.device, dtype: torch.dtype, name: str) -> Self:
@@ -221,7 +224,7 @@ class HuggingFaceMLLM(MLLM):
         """Rotate (..., n, d_h) states to positions, by the model's own rotary module."""
         cos, sin = self.rope(states, positions[..., None, :])  # (n,) -> (1, n); (3, n) -> (3, 1, n)
         first, second = states.chunk(2, dim=-1)
-        return states * cos[0] + torch.cat([-second, first], dim=-1) * sin[0]
+        return (states * cos[0] + torch.cat([-second, first], dim=-1) * sin[0]).to(states.dtype)
 
     def run(self, embeddings: Tensor, forward: Forward) -> Tensor:
         """Run embeddings through the decoder's own layers."""
@@ -248,7 +251,20 @@ def refuse_decoder(config: PreTrainedConfig) -> None:
             f"the decoder ({config.model_type}) has {', '.join(sorted(kinds))} layers, which do not attend to every "
             "earlier token, so chunks' KVs can't be re-loaded into it: pass a model with full attention in every layer"
         )
-    rope = (getattr(config, "rope_parameters", None) or {}).get("rope_type", "default")
+    window = getattr(config, "sliding_window", None)
+    if not getattr(config, "layer_types", None) and window and window < config.max_position_embeddings:
+        raise ModelError(
+            f"the decoder ({config.model_type}) has a sliding_window: its tokens attend to the last {window} alone, so "
+            "chunks' KVs can't be re-loaded into it: pass a model with full attention in every layer"
+        )
+    parameters = getattr(config, "rope_parameters", None) or {}
+    part = parameters.get("partial_rotary_factor") or 1.0
+    if part < 1:
+        raise ModelError(
+            f"the decoder ({config.model_type}) rotates a part of each head alone (partial_rotary_factor {part}), "
+            "which is not built here: pass a model whose RoPE rotates all of it"
+        )
+    rope = parameters.get("rope_type", "default")
     if rope not in ("default", "linear", "dynamic", "yarn", "llama3"):
         raise ModelError(
             f"the decoder ({config.model_type}) has {rope} RoPE, whose angles change with the length of the text: "
