@@ -28,7 +28,8 @@ from videox2l.kv.cache import KVShape
 from videox2l.models.base import MLLM, Turn
 from videox2l.models.checkpoint import checkpoint_fingerprint, shard_files
 from videox2l.models.forward import Forward
-from videox2l.types import VideoOutline
+from videox2l.models.self_check import check_decoder
+from videox2l.types import ChunkPlace, VideoOutline
 
 ATTENTION = "videox2l"
 """The name of our attention function in transformers' registry."""
@@ -71,11 +72,14 @@ class NoRotation(nn.Module):
 class HuggingFaceMLLM(MLLM):
     """A multimodal LLM of transformers. A family's adapter says how its frames become tokens.
 
-    video_mark: the text that stands for the video in the family's chat template. chat_template: instead of the
-    checkpoint's.
+    video_mark: the text that stands for the video in the family's chat template.
+    visual_token: the special token that the family's processor writes, again and again, for visual tokens. Texts are
+        tokenized beside it, because a tokenizer may treat the start of a text otherwise (Llama's puts a space there).
+    chat_template: a template to use instead of the checkpoint's.
     """
 
     video_mark: ClassVar[str]
+    visual_token: ClassVar[str]
     chat_template: ClassVar[str | None] = None
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, video_processor: Any):
@@ -85,17 +89,22 @@ class HuggingFaceMLLM(MLLM):
         refuse_decoder(text_config)
         self.model = model
         self.tokenizer, self.video_processor = tokenizer, video_processor
+        self.visual_token_id = token_id(tokenizer, self.visual_token)
         self.decoder = model.get_decoder()
         heads = text_config.num_attention_heads
         head_dim = getattr(text_config, "head_dim", None) or text_config.hidden_size // heads
         self.kv_shape = KVShape(
             text_config.num_hidden_layers, getattr(text_config, "num_key_value_heads", None) or heads, head_dim
         )
-        self.max_positions = text_config.max_position_embeddings
+        self.max_positions = trained_positions(text_config)
         self.rope = self.decoder.rotary_emb
+        if getattr(self.rope, "rope_type", None) == "dynamic":
+            self.rope.rope_type = "default"  # else a large position changes the angles of all that are rotated later
         self.decoder.rotary_emb = NoRotation(head_dim)
         self.decoder.set_attn_implementation(ATTENTION)
         self.eos_ids = end_ids(model, tokenizer)
+        self.eval()
+        check_decoder(self)
 
     @classmethod
     def from_directory(cls, directory: Path, device: torch.device, dtype: torch.dtype, name: str) -> Self:
@@ -136,10 +145,25 @@ class HuggingFaceMLLM(MLLM):
         return adapter.eval().requires_grad_(False)
 
     def prompt_ids(self, video: VideoOutline) -> Tensor:
-        """Token ids of the chat template up to the video."""
-        text = self.conversation(()).partition(self.video_mark)[0] + self.before_video(video)
-        bos = self.tokenizer.bos_token
-        return self.ids(text, opens=not (bos and text.startswith(bos)))
+        """Token ids of the chat template up to the first frame's text.
+
+        A tokenizer may join the end of the prompt and the beginning of that text in one token, which is then the
+        frame's.
+        """
+        prompt = self.prompt_text(video)
+        ids, continued = self.opening_ids(prompt), self.opening_ids(prompt + self.first_frame_text(video))
+        length = min(len(ids), len(continued))
+        same = (ids[:length] == continued[:length]).long().cumprod(0)
+        return ids[: int(same.sum())]
+
+    def frame_text_ids(self, text: str, frame: int, place: ChunkPlace) -> Tensor:
+        """Token ids of the text before a frame of a chunk, as in the text of the whole prompt.
+
+        frame: 0 is the chunk's first.
+        """
+        if place.first_frame + frame > 0:
+            return self.ids(text)
+        return self.opening_ids(self.prompt_text(place.video) + text)[len(self.prompt_ids(place.video)) :]
 
     def question_ids(self, question: str, history: tuple[Turn, ...] = ()) -> Tensor:
         """Token ids of the chat template from the video on."""
@@ -147,12 +171,20 @@ class HuggingFaceMLLM(MLLM):
         return self.ids(self.after_video() + text)
 
     def before_video(self, video: VideoOutline) -> str:
-        """What the family's processor writes between the chat template and the first frame."""
+        """What the family's processor writes between the chat template and the first frame's text."""
+        return ""
+
+    def first_frame_text(self, video: VideoOutline) -> str:
+        """The text before the first frame, or how it begins."""
         return ""
 
     def after_video(self) -> str:
         """What the family's processor writes behind the last frame."""
         return ""
+
+    def prompt_text(self, video: VideoOutline) -> str:
+        """The text before the first frame's."""
+        return self.conversation(()).partition(self.video_mark)[0] + self.before_video(video)
 
     def conversation(self, turns: tuple[Turn, ...]) -> str:
         """The chat template's text of a conversation about a video, up to the answer to the last question."""
@@ -168,12 +200,17 @@ class HuggingFaceMLLM(MLLM):
             raise ModelError(f"the chat template of {self.name} has no place for a video ({self.video_mark})")
         return text
 
-    def ids(self, text: str, opens: bool = False) -> Tensor:
-        """Token ids of a piece of the prompt, (n,).
+    def opening_ids(self, text: str) -> Tensor:
+        """Token ids of a text that opens the prompt and goes up to visual tokens, (n,)."""
+        bos = self.tokenizer.bos_token
+        opens = not (bos and text.startswith(bos))  # with what the tokenizer puts before a text
+        ids = self.tokenizer(text + self.visual_token, add_special_tokens=opens)["input_ids"]
+        return torch.tensor(ids[: ids.index(self.visual_token_id)], dtype=torch.long)
 
-        opens: whether it is the first piece, which begins with what the tokenizer puts before a text.
-        """
-        return self.tokenizer(text, add_special_tokens=opens, return_tensors="pt")["input_ids"][0].long()
+    def ids(self, text: str) -> Tensor:
+        """Token ids of a text that follows visual tokens or another special token, (n,)."""
+        ids = self.tokenizer(self.visual_token + text, add_special_tokens=False)["input_ids"]
+        return torch.tensor(ids[ids.index(self.visual_token_id) + 1 :], dtype=torch.long)
 
     def unknown_words(self, text: str) -> tuple[str, ...]:
         """None: these models' tokenizers can write anything."""
@@ -187,7 +224,7 @@ class HuggingFaceMLLM(MLLM):
         """Rotate (..., n, d_h) states to positions, by the model's own rotary module."""
         cos, sin = self.rope(states, positions[..., None, :])  # (n,) -> (1, n); (3, n) -> (3, 1, n)
         first, second = states.chunk(2, dim=-1)
-        return states * cos[0] + torch.cat([-second, first], dim=-1) * sin[0]
+        return (states * cos[0] + torch.cat([-second, first], dim=-1) * sin[0]).to(states.dtype)
 
     def run(self, embeddings: Tensor, forward: Forward) -> Tensor:
         """Run embeddings through the decoder's own layers."""
@@ -214,12 +251,49 @@ def refuse_decoder(config: PreTrainedConfig) -> None:
             f"the decoder ({config.model_type}) has {', '.join(sorted(kinds))} layers, which do not attend to every "
             "earlier token, so chunks' KVs can't be re-loaded into it: pass a model with full attention in every layer"
         )
-    rope = (getattr(config, "rope_parameters", None) or {}).get("rope_type", "default")
-    if rope not in ("default", "linear", "yarn", "llama3"):
+    window = getattr(config, "sliding_window", None)
+    if not getattr(config, "layer_types", None) and window and window < config.max_position_embeddings:
+        raise ModelError(
+            f"the decoder ({config.model_type}) has a sliding_window: its tokens attend to the last {window} alone, so "
+            "chunks' KVs can't be re-loaded into it: pass a model with full attention in every layer"
+        )
+    parameters = getattr(config, "rope_parameters", None) or {}
+    part = parameters.get("partial_rotary_factor") or 1.0
+    if part < 1:
+        raise ModelError(
+            f"the decoder ({config.model_type}) rotates a part of each head alone (partial_rotary_factor {part}), "
+            "which is not built here: pass a model whose RoPE rotates all of it"
+        )
+    rope = parameters.get("rope_type", "default")
+    if rope not in ("default", "linear", "dynamic", "yarn", "llama3"):
         raise ModelError(
             f"the decoder ({config.model_type}) has {rope} RoPE, whose angles change with the length of the text: "
-            "pass a model with default, linear, yarn or llama3 RoPE"
+            "pass a model with default, linear, dynamic, yarn or llama3 RoPE"
         )
+
+
+def trained_positions(config: PreTrainedConfig) -> int:
+    """How many positions a decoder was made for, by its RoPE.
+
+    Linear and yarn scaling stretch the original length by their factor. llama3 scaling is stretched already in
+    `max_position_embeddings`. Dynamic scaling is default RoPE up to `max_position_embeddings`; beyond it, its angles
+    would change with the length of the text, and ours stay those of default RoPE.
+    """
+    rope = getattr(config, "rope_parameters", None) or {}
+    kind, factor = rope.get("rope_type"), rope.get("factor")
+    if kind == "linear" and factor:
+        return int(config.max_position_embeddings * factor)
+    if kind == "yarn" and factor:
+        return int(rope["original_max_position_embeddings"] * factor)
+    return config.max_position_embeddings
+
+
+def token_id(tokenizer: PreTrainedTokenizerBase, token: str) -> int:
+    """The id of a special token. Raises: ModelError if the tokenizer has no such token."""
+    ids = tokenizer(token, add_special_tokens=False)["input_ids"]
+    if len(ids) != 1 or ids[0] == tokenizer.unk_token_id:
+        raise ModelError(f"the tokenizer has no token {token}: it is not the one the model was published with")
+    return ids[0]
 
 
 def end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:

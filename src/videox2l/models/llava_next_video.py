@@ -12,7 +12,7 @@ class LlavaNextVideo(HuggingFaceMLLM):
     """transformers' LlavaNextVideoForConditionalGeneration."""
 
     model_type = "llava_next_video"
-    video_mark = "<video>"
+    video_mark = visual_token = "<video>"
 
     def visual_tokens(self, frames: Frames, place: ChunkPlace) -> VideoTokens:
         """The frames' pooled features."""

@@ -13,7 +13,7 @@ class LlavaOnevision(HuggingFaceMLLM):
     """transformers' LlavaOnevisionForConditionalGeneration."""
 
     model_type = "llava_onevision"
-    video_mark = "<video>"
+    video_mark = visual_token = "<video>"
 
     def visual_tokens(self, frames: Frames, place: ChunkPlace) -> VideoTokens:
         """The frames' pooled features; behind the last frame, as text, the learned newline."""

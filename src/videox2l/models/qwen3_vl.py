@@ -10,7 +10,7 @@ from transformers.models.qwen3_vl.video_processing_qwen3_vl import smart_resize
 
 from videox2l.models.forward import Forward
 from videox2l.models.qwen_vl import QwenVL, grid_positions
-from videox2l.types import ChunkPlace, Frames, VideoTokens
+from videox2l.types import ChunkPlace, Frames, VideoOutline, VideoTokens
 
 
 class Qwen3VL(QwenVL):
@@ -22,6 +22,14 @@ class Qwen3VL(QwenVL):
 
     model_type = "qwen3_vl"
     video_mark = "<|vision_start|><|video_pad|><|vision_end|>"
+
+    def first_frame_text(self, video: VideoOutline) -> str:
+        """The time of the first frame, for want of the first pair's."""
+        return self.time_text(video.start_s)
+
+    def time_text(self, seconds: float) -> str:
+        """What stands before a pair of frames."""
+        return f"<{seconds:.1f} seconds><|vision_start|>"
 
     def visual_tokens(self, frames: Frames, place: ChunkPlace) -> VideoTokens:
         """For each pair of frames its mean time as text, then its features between the vision marks."""
@@ -40,7 +48,7 @@ class Qwen3VL(QwenVL):
         next_position = place.next_position
         end = self.embed(self.ids("<|vision_end|>"))  # (1, hidden)
         for group, seconds in enumerate(self.grid_times(frames.timestamps_s).mean(dim=1).tolist()):
-            opening = self.embed(self.ids(f"<{seconds:.1f} seconds><|vision_start|>"))
+            opening = self.embed(self.frame_text_ids(self.time_text(seconds), group, place))
             visual_start = next_position + len(opening)
             visual_end = visual_start + max(rows, columns)
             parts += [opening, features[group], end]

@@ -16,7 +16,7 @@ from videox2l.models.hugging_face import HuggingFaceMLLM
 class QwenVL(HuggingFaceMLLM):
     """A Qwen VL model. The last frame of a video with an odd number of them is doubled, as the family does."""
 
-    video_mark = "<|video_pad|>"
+    video_mark = visual_token = "<|video_pad|>"
     frame_group = 2
 
     def text_positions(self, positions: Tensor) -> Tensor:

@@ -19,40 +19,37 @@ from videox2l.types import ChunkPlace, Frames, VideoOutline, VideoTokens
 
 
 class SmolVLM(HuggingFaceMLLM):
-    """transformers' SmolVLMForConditionalGeneration, for video with the chat template that its processor puts first.
-
-    The opening of the first frame belongs to the prompt: it and the introduction share tokens.
-    """
+    """transformers' SmolVLMForConditionalGeneration, for video with the chat template that its processor puts first."""
 
     model_type = "smolvlm"
     video_mark = "<video>"
+    visual_token = "<image>"
     chat_template = DEFAULT_CHAT_TEMPLATE
 
     def before_video(self, video: VideoOutline) -> str:
-        """The introduction, and the opening of the first frame."""
+        """The introduction."""
         try:
             from num2words import num2words
         except ImportError as error:
             raise ModelError(f"{self.name} writes numbers as words: pip install num2words") from error
         duration = timedelta(seconds=int(video.duration_s))
-        intro = DEFAULT_VIDEO_INTRO.format(frame_count=num2words(video.frames), video_duration=duration)
-        return intro + self.opening(video.start_s)
+        return DEFAULT_VIDEO_INTRO.format(frame_count=num2words(video.frames), video_duration=duration)
+
+    def first_frame_text(self, video: VideoOutline) -> str:
+        """Its time, and the image's opening marks."""
+        return frame_text(video.start_s)
 
     def after_video(self) -> str:
         """An empty line."""
         return DEFAULT_MEDIA_OUTTRO
 
-    def opening(self, second: float) -> str:
-        """What stands before a frame."""
-        time = f"{int(second // 60):02d}:{int(second % 60):02d}"
-        return FRAME_TIMESTAMP_MESSAGE.format(timestamp=time) + "<fake_token_around_image><global-img>"
-
     def visual_tokens(self, frames: Frames, place: ChunkPlace) -> VideoTokens:
         """`Frame from 00:01:` and the image marks around each frame."""
         features = self.model.get_image_features(self.prepare(frames.pixels), return_dict=True).pooler_output[0]
-        openings = [self.embed(self.ids(self.opening(second))) for second in frames.timestamps_s.tolist()]
-        if place.first_frame == 0:
-            openings[0] = openings[0][:0]
+        openings = [
+            self.embed(self.frame_text_ids(frame_text(second), frame, place))
+            for frame, second in enumerate(frames.timestamps_s.tolist())
+        ]
         return interleave(
             features.to(self.dtype).unflatten(0, (len(frames), -1)),
             openings,
@@ -65,3 +62,9 @@ class SmolVLM(HuggingFaceMLLM):
         inputs = self.video_processor(videos=[pixels], do_sample_frames=False, do_pad=False, return_tensors="pt")
         values = inputs["pixel_values"]
         return values.to(self.device, self.dtype)
+
+
+def frame_text(second: float) -> str:
+    """What stands before a frame."""
+    time = f"{int(second // 60):02d}:{int(second % 60):02d}"
+    return FRAME_TIMESTAMP_MESSAGE.format(timestamp=time) + "<fake_token_around_image><global-img>"
