@@ -12,12 +12,11 @@ from torch.nn import functional as F
 from videox2l.kv.rope import Rope
 from videox2l.models.base import MLLM, Turn
 from videox2l.models.forward import Forward
+from videox2l.models.llava_qwen.config import LlavaQwenConfig
 from videox2l.types import VideoOutline
 
 if TYPE_CHECKING:
-    from videox2l.models.video_xl.config import VideoXLConfig
     from videox2l.models.video_xl.decoder import Decoder
-    from videox2l.models.video_xl_2.config import VideoXL2Config
     from videox2l.models.video_xl_2.decoder import Decoder as Decoder2
 
 
@@ -28,7 +27,7 @@ class LlavaQwen(MLLM):
     """
 
     model_type = "llava_qwen"
-    config: VideoXLConfig | VideoXL2Config
+    config: LlavaQwenConfig
     model: Decoder | Decoder2
     lm_head: nn.Linear
     rope: Rope
