@@ -14,17 +14,24 @@ from training.bank import PIXEL_MEAN, PIXEL_STD
 from training.language import LanguageModel
 from training.tokenizer import save_tokenizer
 from training.tower import Eyes
+from videox2l.models.video_xl.config import VideoXLConfig
 
 
 def export_model(eyes: Eyes, model: LanguageModel, directory: Path) -> None:
     """Write config, vision_config, preprocessor_config, generation_config, tokenizer and model.safetensors."""
     directory.mkdir(parents=True, exist_ok=True)
-    config = asdict(model.config) | {
-        "model_type": "llava_qwen",
-        "architectures": ["LlavaQwenForCausalLM"],
-        "enable_beacon": True,
-        "mm_hidden_size": eyes.config.hidden_size,
-    }
+    built = {name: values[0] for name, values in VideoXLConfig.choices.items()}
+    config = (
+        built
+        | asdict(model.config)
+        | {
+            "model_type": "llava_qwen",
+            "architectures": ["LlavaQwenForCausalLM"],
+            "enable_beacon": True,
+            "torch_dtype": "float32",
+            "mm_hidden_size": eyes.config.hidden_size,
+        }
+    )
     write_json(directory / "config.json", config)
     vision = {"model_type": "conv_vision_model"} | asdict(eyes.config) | {"hidden_size": eyes.config.hidden_size}
     write_json(directory / "vision_config.json", vision)

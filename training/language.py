@@ -44,7 +44,6 @@ def nano_config(hidden: int = 128, layers: int = 4, heads: int = 4, kv_heads: in
         rope_theta=10000.0,
         tie_word_embeddings=True,
         eos_token_id=WORDS.index("</s>"),
-        torch_dtype="float32",
         mm_hidden_size=hidden,
         mm_vision_tower="conv",
         mm_vision_select_layer=-1,

@@ -20,7 +20,7 @@ from videox2l.models.checkpoint import (
     load_weights,
     restore_buffers,
 )
-from videox2l.models.llava_qwen import LlavaQwen
+from videox2l.models.llava_qwen.adapter import LlavaQwen
 from videox2l.models.video_xl.config import VideoXLConfig
 from videox2l.models.video_xl.decoder import Decoder
 from videox2l.models.video_xl.vision import VisualEncoder, build_tower, image_processor, vision_config

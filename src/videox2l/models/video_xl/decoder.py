@@ -51,7 +51,7 @@ class DecoderLayer(nn.Module):
     def __init__(self, config: VideoXLConfig):
         super().__init__()
         self.self_attn = Attention(config)
-        self.mlp = Qwen2MLP(config)
+        self.mlp = Qwen2MLP(config.qwen2())
         self.input_layernorm = Qwen2RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
         self.post_attention_layernorm = Qwen2RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
 

@@ -20,7 +20,7 @@ from videox2l.models.checkpoint import (
     restore_buffers,
 )
 from videox2l.models.forward import Forward
-from videox2l.models.llava_qwen import LlavaQwen
+from videox2l.models.llava_qwen.adapter import LlavaQwen
 from videox2l.models.video_xl.vision import pool
 from videox2l.models.video_xl_2.config import VideoXL2Config
 from videox2l.models.video_xl_2.decoder import Decoder

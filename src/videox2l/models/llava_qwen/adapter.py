@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
@@ -10,12 +12,11 @@ from torch.nn import functional as F
 from videox2l.kv.rope import Rope
 from videox2l.models.base import MLLM, Turn
 from videox2l.models.forward import Forward
+from videox2l.models.llava_qwen.config import LlavaQwenConfig
 from videox2l.types import VideoOutline
 
 if TYPE_CHECKING:
-    from videox2l.models.video_xl.config import VideoXLConfig
     from videox2l.models.video_xl.decoder import Decoder
-    from videox2l.models.video_xl_2.config import VideoXL2Config
     from videox2l.models.video_xl_2.decoder import Decoder as Decoder2
 
 
@@ -26,7 +27,7 @@ class LlavaQwen(MLLM):
     """
 
     model_type = "llava_qwen"
-    config: VideoXLConfig | VideoXL2Config
+    config: LlavaQwenConfig
     model: Decoder | Decoder2
     lm_head: nn.Linear
     rope: Rope
@@ -37,12 +38,10 @@ class LlavaQwen(MLLM):
 
     def question_ids(self, question: str, history: tuple[Turn, ...] = ()) -> Tensor:
         """Token ids from the newline after the video to the assistant turn's opening."""
-        text = ""
-        answer = None
-        for turn in (*history, Turn(question, "")):
-            template = self.config.prompt_after_video if answer is None else self.config.prompt_next_turn
-            text += template.replace("{answer}", answer or "").replace("{question}", self.wording(turn.question))
-            answer = turn.answer
+        turns = (*history, Turn(question, ""))
+        text = fill(self.config.prompt_after_video, question=self.wording(turns[0].question))
+        for last, turn in pairwise(turns):
+            text += fill(self.config.prompt_next_turn, answer=last.answer, question=self.wording(turn.question))
         return self._ids(text)
 
     def wording(self, question: str) -> str:
@@ -77,3 +76,8 @@ class LlavaQwen(MLLM):
 
     def _ids(self, text: str) -> Tensor:
         return self.tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"][0].long()
+
+
+def fill(template: str, **texts: str) -> str:
+    """The template with each {name} replaced by the text of that name; a {name} inside such a text stays as it is."""
+    return re.sub(r"\{(\w+)\}", lambda place: texts.get(place[1], place[0]), template)

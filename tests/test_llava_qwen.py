@@ -1,0 +1,69 @@
+"""What Video-XL and Video-XL-2 share: prompts and configuration."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from videox2l.errors import ModelError
+from videox2l.models.base import Turn
+from videox2l.models.video_xl.config import VideoXLConfig
+from videox2l.models.video_xl_2.config import VideoXL2Config
+
+
+@pytest.mark.parametrize("adapter", ["video_xl", "video_xl_2"])
+@pytest.mark.parametrize(
+    ("first", "answer", "second"),
+    [
+        ("What is on the slide?", "The template {question} and {answer}.", "Which {answer} is next?"),
+        ("What does {question} mean? And {answer}?", "It stands for your words.", "Why?"),
+    ],
+)
+def test_names_in_braces_in_questions_and_answers_stay_as_they_are(adapter, first, answer, second, request):
+    model = request.getfixturevalue(adapter)
+    prompt = model.tokenizer.decode(model.question_ids("SECOND", (Turn("FIRST", "ANSWER"),)))
+    expected = prompt.replace("FIRST", first).replace("ANSWER", answer).replace("SECOND", second)
+    assert model.tokenizer.decode(model.question_ids(second, (Turn(first, answer),))) == expected
+
+
+def edit_config(directory: Path, **changes: object) -> None:
+    file = directory / "config.json"
+    values = json.loads(file.read_text()) | changes
+    file.write_text(json.dumps({name: value for name, value in values.items() if value is not ...}))
+
+
+@pytest.mark.parametrize("config", [VideoXLConfig, VideoXL2Config])
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"hidden_act": "gelu"}, "hidden_act='gelu', and only 'silu' is built"),
+        ({"mm_projector_type": "linear"}, "mm_projector_type='linear', and only 'mlp2x_gelu' is built"),
+        ({"hidden_size": ..., "vocab_size": ...}, "lacks vocab_size, hidden_size"),
+    ],
+    ids=str,
+)
+def test_a_configuration_of_another_make_is_refused(config, changes, said, checkpoint, tmp_path):
+    shutil.copy(checkpoint / "config.json", tmp_path)
+    config.from_directory(tmp_path)
+    edit_config(tmp_path, **changes)
+    with pytest.raises(ModelError, match=said):
+        config.from_directory(tmp_path)
+
+
+@pytest.mark.parametrize("changes", [{"beacon_layout": "odd"}, {"mm_token_norm": "layer"}, {"beacon_param": ["q"]}])
+def test_a_departure_that_is_not_built_is_refused(changes, checkpoint, tmp_path):
+    shutil.copy(checkpoint / "config.json", tmp_path)
+    edit_config(tmp_path, **changes)
+    with pytest.raises(ModelError, match=f"{next(iter(changes))}=.*is built"):
+        VideoXLConfig.from_directory(tmp_path)
+
+
+def test_the_base_of_rope_is_read_from_either_of_its_places(checkpoint, tmp_path):
+    shutil.copy(checkpoint / "config.json", tmp_path)
+    edit_config(tmp_path, rope_theta=..., rope_parameters={"rope_type": "default", "rope_theta": 5e5})
+    assert VideoXLConfig.from_directory(tmp_path).rope_theta == 5e5
+    edit_config(tmp_path, rope_theta=2e5)
+    assert VideoXLConfig.from_directory(tmp_path).rope_theta == 2e5
