@@ -46,7 +46,7 @@ def test_ask_json_prints_one_object_with_the_promised_fields(run, clip: Path) ->
     assert {"answer", "chunks", "cache_tokens", "full_cache_tokens", "timings_s", "model", "index_reused"} <= set(
         answer
     )
-    assert [set(chunk) for chunk in answer["chunks"]] == [{"index", "start_s", "end_s", "score", "level"}] * 3
+    assert [set(chunk) for chunk in answer["chunks"]] == [{"index", "start_s", "end_s", "score", "level", "ratio"}] * 3
     assert [(chunk["start_s"], chunk["end_s"]) for chunk in answer["chunks"]] == [(0, 2), (2, 4), (4, 6)]
     assert answer["cache_tokens"] < answer["full_cache_tokens"] == 44 + 6 * 144  # prompt bytes, and 144 tokens a frame
     assert {"index", "relevance", "load", "first_token"} <= set(answer["timings_s"])
@@ -114,10 +114,57 @@ def test_interrupted_indexing_keeps_finished_chunks_and_goes_on_from_them(
     assert len(chunks) == 4  # two done, one interrupted, one made by the second run
 
 
-def test_a_manual_oracle_reloads_the_named_moments(run, clip: Path) -> None:
-    arguments = ("--chunk-frames", 1, "--max-new-tokens", 2, "--oracle", "manual", "--json")
-    _, out, _ = run("ask", clip, "What is shown?", *arguments, "--moments", "2,0:04-0:04")
-    assert [chunk["level"] for chunk in json.loads(out)["chunks"]] == [2, 32, 2, 32, 2, 2]
+def levels(out: str) -> list[int]:
+    return [chunk["level"] for chunk in json.loads(out)["chunks"]]
+
+
+ONE_FRAME = ("--chunk-frames", 1, "--max-new-tokens", 2)
+
+
+@pytest.mark.parametrize("selector", [(), ("--selector", "manual")])
+def test_named_moments_are_reloaded_in_full_detail(run, clip: Path, selector: tuple) -> None:
+    asked = ("ask", clip, "What is shown?", *ONE_FRAME, *selector)
+    code, out, _ = run(*asked, "--moments", "2,0:04-0:05", "--json")
+    assert code == 0
+    assert levels(out) == [2, 32, 2, 32, 2, 2]
+    assert {chunk["score"] for chunk in json.loads(out)["chunks"]} == {None}
+    _, out, _ = run(*asked, "--moments", "2", "--no-fine-edges", "--json")
+    assert levels(out) == [32, 32, 2, 32, 32, 32]
+    code, out, err = run(*asked, "--moments", "2", "-v")  # what is printed for a person
+    assert code == 0
+    assert "from: 0:02-0:03" in err
+    assert "0:00-0:01    2x" in err
+
+
+def test_evenly_spaced_chunks_and_one_level_need_no_scores(run, clip: Path) -> None:
+    asked = ("ask", clip, "What is shown?", *ONE_FRAME, "--json")
+    _, out, _ = run(*asked, "--selector", "even", "--k", 2)
+    assert levels(out) == [2, 2, 32, 2, 32, 2]
+    _, out, _ = run(*asked, "--selector", "one_level")
+    assert levels(out) == [32] * 6
+    _, out, _ = run(*asked, "--selector", "one_level", "--fine-edges")
+    assert levels(out) == [2, 32, 32, 32, 32, 2]
+
+
+def test_a_budget_of_cache_tokens_is_kept_over_three_levels(run, clip: Path) -> None:
+    asked = ("ask", clip, "What is shown?", *ONE_FRAME, "--levels", "2,8,32", "--json")
+    for budget in (230, 300, 400):
+        code, out, _ = run(*asked, "--cache-tokens", budget)
+        assert code == 0
+        assert budget - 72 < json.loads(out)["cache_tokens"] <= budget
+        assert 8 in levels(out)
+
+
+def test_more_seeds_and_smoothing_change_the_scores_of_the_oracles_that_have_them(run, clip: Path) -> None:
+    def scores(*options: object) -> list[float]:
+        _, out, _ = run("ask", clip, "What is shown?", *ONE_FRAME, "--json", *options)
+        return [chunk["score"] for chunk in json.loads(out)["chunks"]]
+
+    random = scores("--oracle", "random")
+    assert random != scores("--oracle", "random", "--seed", 1)
+    smooth = scores("--oracle", "random", "--smoothing", 2)
+    assert max(smooth) - min(smooth) < max(random) - min(random)
+    assert scores() == scores("--seed", 1)
 
 
 def test_more_chunks_asked_than_there_are_reloads_all(run, clip: Path) -> None:
@@ -142,8 +189,37 @@ BAD_SETTINGS = {
     "a time that is none": (["--start", "noon"], "'noon' is not a time"),
     "a range past the end": (["--start", "99s"], "99"),
     "contrastive without encoder": (["--oracle", "contrastive"], "needs a dual encoder"),
-    "manual without moments": (["--oracle", "manual"], "needs moments"),
-    "a moment past the end": (["--oracle", "manual", "--moments", "77"], "there is no chunk 77"),
+    "unknown selector": (["--selector", "best"], "selector 'best' is unknown: pass one of budget, even"),
+    "manual without moments": (["--selector", "manual"], "needs moments"),
+    "no moments": (["--moments", ""], "needs moments"),
+    "a moment past the end": (["--moments", "77"], "there is no chunk 77"),
+    "a budget without tokens": (["--selector", "budget"], "selector budget needs cache_tokens"),
+    "no tokens": (["--cache-tokens", 0], "cache_tokens=0"),
+    "a budget below the coarsest level": (["--cache-tokens", 60, "--chunk-frames", 2], "60 is too small"),
+    "a level that nothing reads": (["--levels", "2,8,32"], "nothing would read level 8 of 2,8,32"),
+    "moments and k": (["--moments", "1", "--k", 2], "--k 2 means nothing to --moments"),
+    "moments and a budget": (
+        ["--moments", "1", "--cache-tokens", 400],
+        "--cache-tokens 400 means nothing to --moments",
+    ),
+    "moments and another selector": (
+        ["--moments", "1", "--selector", "even"],
+        "--moments 1 means nothing to --selector even",
+    ),
+    "a budget and another selector": (
+        ["--cache-tokens", 400, "--selector", "top_k"],
+        "--cache-tokens 400 means nothing to --selector top_k",
+    ),
+    "a budget and k": (["--cache-tokens", 400, "--k", 2], "--k 2 means nothing to --cache-tokens"),
+    "an oracle for no one": (["--moments", "1", "--oracle", "probe"], "--oracle probe means nothing to --moments"),
+    "smoothing of nothing": (
+        ["--selector", "one_level", "--smoothing", 1],
+        "--smoothing 1.0 means nothing to --selector one_level",
+    ),
+    "smoothing nan": (["--smoothing", "nan"], "smoothing=nan is not a width in chunks"),
+    "smoothing inf": (["--smoothing", "inf"], "smoothing=inf is not a width in chunks"),
+    "negative smoothing": (["--smoothing", -1], "smoothing=-1.0 is not a width in chunks"),
+    "temperature nan": (["--temperature", "nan"], "temperature=nan is not a temperature"),
     "no room for an answer": (["--max-new-tokens", 0], "max_new_tokens=0"),
     "a picture of unknown kind": (["--plot", "timeline.xyz"], "timeline.xyz"),
 }

@@ -17,14 +17,23 @@ from safetensors.torch import load_file
 from transformers import Qwen2Config, Qwen2ForCausalLM
 from videos import write_video
 
-from videox2l import FrameArray, Generation, Sampling, SummaryTokens, VideoIndex, VideoX2L
+from videox2l import (
+    FrameArray,
+    Generation,
+    Manual,
+    OneLevel,
+    Sampling,
+    SummaryTokens,
+    TopK,
+    VideoIndex,
+    VideoX2L,
+)
 from videox2l.errors import ModelError, QuestionError, SettingsError, VideoError, VideoX2LError
 from videox2l.index.builder import IndexProgress
 from videox2l.index.reload import chunk_spans, load_cache
 from videox2l.models.base import Turn
 from videox2l.models.load import load_model
-from videox2l.oracles.manual import Manual
-from videox2l.oracles.random import Random
+from videox2l.oracles.random import RandomOracle
 from videox2l.store import DiskStore
 from videox2l.types import ChunkPlace
 from videox2l.video import open_video
@@ -90,7 +99,7 @@ def content(directory: Path) -> dict[str, bytes]:
 def test_an_interrupted_index_resumes_to_the_same_bytes(
     engine: VideoX2L, clip: Path, tmp_path: Path, compressor: SummaryTokens
 ) -> None:
-    whole = replace(engine, compressor=compressor, store=DiskStore(tmp_path / "whole"))
+    whole = replace(engine, compressor=compressor, selector=OneLevel(), store=DiskStore(tmp_path / "whole"))
     resumed = replace(whole, store=DiskStore(tmp_path / "resumed"))
     expected = whole.index(clip)
     for chunks in (1, 2, len(expected.entries) - 1):
@@ -161,7 +170,8 @@ def test_chunks_enter_the_cache_in_time_order_whatever_the_selection(
         placed = model.rotate(kv.keys, torch.arange(span.start, span.stop))
         torch.testing.assert_close(cache.keys[:, :, span], placed, rtol=0, atol=1e-5)
         assert torch.equal(cache.values[:, :, span], kv.values)
-    answer = engine.ask(index, "what?", oracle=Manual(chosen) if chosen else "uniform", k=0, generation=SHORT)
+    selector = Manual(chosen) if chosen else OneLevel(fine_edges=True)
+    answer = engine.ask(index, "what?", selector=selector, generation=SHORT)
     assert [chunk.index for chunk in answer.chunks] == list(range(6))
     assert [chunk.level for chunk in answer.chunks] == [2, *(levels[1:5]), 2]
     assert answer.cache_tokens == index.tokens(levels)
@@ -182,8 +192,10 @@ def test_chunks_tile_the_sampled_video(engine: VideoX2L, clip: Path) -> None:
 def test_one_index_answers_many_questions_from_different_chunks(engine: VideoX2L, made_clip: Path) -> None:
     index = engine.index(made_clip)
     questions = [f"Question {number}?" for number in range(6)]
-    answers = [engine.ask(index, question, oracle="random", k=1, generation=SHORT) for question in questions]
-    again = [engine.ask(index, question, oracle="random", k=1, generation=SHORT) for question in questions]
+    answers = [
+        engine.ask(index, question, oracle="random", selector=TopK(1), generation=SHORT) for question in questions
+    ]
+    again = [engine.ask(index, question, oracle="random", selector=TopK(1), generation=SHORT) for question in questions]
     assert [answer.text for answer in answers] == [answer.text for answer in again]
     selected = {tuple(chunk.level for chunk in answer.chunks) for answer in answers}
     assert len(selected) > 1
@@ -204,8 +216,8 @@ def test_streamed_pieces_make_the_answer(engine: VideoX2L, made_clip: Path) -> N
 
 def test_a_chat_keeps_earlier_turns_in_the_context_and_selects_anew(engine: VideoX2L, made_clip: Path) -> None:
     """The second turn's answer is that of the cache of its own selection behind which both turns are laid."""
-    oracle = Random(seed=1)
-    engine = replace(engine, oracle=oracle, k=1)
+    oracle = RandomOracle(seed=1)
+    engine = replace(engine, oracle=oracle, selector=TopK(1))
     index, model = engine.index(made_clip), engine.model
     chat = engine.chat(index)
     first, second = (chat.ask(question, generation=SHORT) for question in ("Who is it?", "And then?"))
@@ -292,16 +304,17 @@ BAD_INPUT: dict[str, tuple[type[VideoX2LError], str, Callable[[VideoX2L, Path], 
     "unknown oracle": (SettingsError, "'tarot'", lambda engine, at: replace(engine, oracle="tarot")),
     "unknown oracle of a question": (SettingsError, "'tarot'", lambda engine, at: ask(engine, "a?", oracle="tarot")),
     "contrastive without encoder": (SettingsError, "encoder", lambda engine, at: replace(engine, oracle="contrastive")),
-    "manual without moments": (SettingsError, "moments", lambda engine, at: ask(engine, "a?", oracle="manual")),
-    "chunk out of range": (SettingsError, "9", lambda engine, at: ask(engine, "a?", oracle=Manual((9,)))),
+    "manual without moments": (SettingsError, "moments", lambda engine, at: ask(engine, "a?", selector="manual")),
+    "chunk out of range": (SettingsError, "9", lambda engine, at: ask(engine, "a?", selector=Manual((9,)))),
     "levels not increasing": (SettingsError, "(32, 2)", lambda engine, at: SummaryTokens((32, 2))),
     "level above the chunk": (
         SettingsError,
         "512",
         lambda engine, at: replace(engine, compressor=SummaryTokens((2, 512))).index(blank(6)),
     ),
-    "negative k": (SettingsError, "-1", lambda engine, at: replace(engine, k=-1)),
-    "negative k of a question": (SettingsError, "-1", lambda engine, at: ask(engine, "a?", k=-1)),
+    "negative k": (SettingsError, "-1", lambda engine, at: replace(engine, selector=TopK(-1))),
+    "unknown selector": (SettingsError, "'best'", lambda engine, at: replace(engine, selector="best")),
+    "unknown selector of a question": (SettingsError, "'best'", lambda engine, at: ask(engine, "a?", selector="best")),
     "no chunk": (SettingsError, "0", lambda engine, at: replace(engine, chunk_frames=0)),
     "empty chunk list": (SettingsError, "()", lambda engine, at: replace(engine, chunk_frames=())),
     "empty question": (QuestionError, "empty", lambda engine, at: ask(engine, " \n")),
@@ -406,7 +419,7 @@ def test_a_truncated_video_is_used_as_far_as_it_decodes(engine: VideoX2L, made_c
 
 
 def test_k_beyond_the_number_of_chunks_reads_all_in_detail(engine: VideoX2L, made_clip: Path) -> None:
-    answer = engine.ask(engine.index(made_clip), "a?", k=99, generation=SHORT)
+    answer = engine.ask(engine.index(made_clip), "a?", selector=TopK(99), generation=SHORT)
     assert {chunk.level for chunk in answer.chunks} == {2}
 
 

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import pytest
 import torch
 from torch import Tensor
 
-from videox2l.errors import SettingsError
-from videox2l.oracles.attention import Attention
+from videox2l.errors import ModelError, SettingsError
+from videox2l.oracles.attention import AttentionOracle
 from videox2l.oracles.base import Oracle
 from videox2l.oracles.contrastive import Contrastive
 from videox2l.oracles.fusion import Fusion
-from videox2l.oracles.manual import Manual
 from videox2l.oracles.qk import QueryKey
-from videox2l.oracles.registry import OracleSettings, make_oracle
+from videox2l.oracles.random import RandomOracle
+from videox2l.oracles.registry import make_oracle
 from videox2l.oracles.temporal import Temporal
 
 
@@ -25,7 +26,7 @@ class Fixed(Oracle):
 
     scores: tuple[float, ...]
 
-    def score(self, model, index, question) -> Tensor:
+    def relevance(self, model, index, question) -> Tensor:
         return torch.tensor(self.scores)
 
 
@@ -50,20 +51,49 @@ def test_smoothing_spreads_a_peak_and_keeps_a_constant():
 
 
 def test_names_joined_by_plus_are_fused_and_smoothing_wraps_them():
-    assert make_oracle("attention+qk", OracleSettings()) == Fusion((Attention(), QueryKey()))
-    assert make_oracle("fusion", OracleSettings()) == Fusion((Attention(), QueryKey()))
-    assert make_oracle("qk", OracleSettings(smoothing=2.0)) == Temporal(QueryKey(), 2.0)
+    assert make_oracle("attention+qk") == Fusion((AttentionOracle(), QueryKey()))
+    assert make_oracle("fusion") == Fusion((AttentionOracle(), QueryKey()))
+    assert make_oracle("random+fusion", seed=3) == Fusion((RandomOracle(3), make_oracle("fusion")))
+    assert make_oracle("qk", smoothing=2.0) == Temporal(QueryKey(), 2.0)
+    assert make_oracle(QueryKey(level=8), smoothing=2.0) == Temporal(QueryKey(level=8), 2.0)
 
 
 def test_fusions_that_can_not_be_are_named():
     with pytest.raises(SettingsError, match="'magic' is unknown"):
-        make_oracle("attention+magic", OracleSettings())
-    with pytest.raises(SettingsError, match="two or more oracles that score"):
-        Fusion((Attention(), Manual((1,))))
-    with pytest.raises(SettingsError, match="above 0"):
-        make_oracle("qk", OracleSettings(smoothing=-1.0))
-    with pytest.raises(SettingsError, match="can't be smoothed"):
-        make_oracle("manual", OracleSettings(moments="1", smoothing=1.0))
+        make_oracle("attention+magic")
+    with pytest.raises(SettingsError, match="two or more oracles"):
+        Fusion((AttentionOracle(),))
+
+
+@pytest.mark.parametrize("smoothing", [-1.0, math.nan, math.inf, -math.inf])
+def test_a_smoothing_that_is_no_width_is_an_error(smoothing: float):
+    with pytest.raises(SettingsError, match=rf"^smoothing={smoothing} is not a width[^\n]*$"):
+        make_oracle("qk", smoothing=smoothing)
+    with pytest.raises(SettingsError, match=f"smoothing={smoothing}"):
+        Temporal(QueryKey(), smoothing)
+
+
+@dataclass(frozen=True)
+class NoNumber(Oracle):
+    """A score that is not finite, of the second of three chunks."""
+
+    value: float
+
+    def relevance(self, model, index, question) -> Tensor:
+        return torch.tensor([1.0, self.value, 0.0], dtype=torch.float64)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1e300])
+def test_a_score_that_is_no_number_is_an_error_wherever_it_comes_from(video_xl, value: float):
+    oracle = NoNumber(value)
+    for asked in (oracle, Fusion((Fixed((1.0, 2.0, 3.0)), oracle)), Temporal(oracle)):
+        with pytest.raises(ModelError, match=r"^NoNumber gave chunk 1 the score (nan|inf|-inf): [^\n]*$"):
+            asked.score(video_xl, Index(range(3)), "")
+
+
+def test_an_oracle_that_does_not_score_every_chunk_is_an_error(video_xl):
+    with pytest.raises(SettingsError, match=r"shape \(2,\): 3 chunks"):
+        Fixed((1.0, 2.0)).score(video_xl, Index(range(3)), "")
 
 
 def test_a_question_longer_than_the_text_tower_is_cut_at_a_word_and_said_so():
@@ -75,4 +105,4 @@ def test_a_question_longer_than_the_text_tower_is_cut_at_a_word_and_said_so():
     assert contrastive.notes("one two three") == ()
     (note,) = contrastive.notes("one two three four five")
     assert "3 of the question's 5 words" in note
-    assert Temporal(Fusion((contrastive, Attention()))).notes("one two three four") != ()
+    assert Temporal(Fusion((contrastive, AttentionOracle()))).notes("one two three four") != ()

@@ -16,7 +16,7 @@ from chunks import VIDEO, chunk_of
 from golden_sets import GoldenSet
 from torch import Tensor
 
-from videox2l import FrameArray, Generation, Sampling, SummaryTokens, VideoIndex, VideoX2L
+from videox2l import FrameArray, Generation, Manual, OneLevel, Sampling, SummaryTokens, VideoIndex, VideoX2L
 from videox2l.answering.generation import generate
 from videox2l.index.reload import load_cache
 from videox2l.kv.cache import KVCache
@@ -24,7 +24,6 @@ from videox2l.models.forward import Forward
 from videox2l.models.load import load_model
 from videox2l.models.video_xl.adapter import VideoXL
 from videox2l.models.video_xl.window import Window
-from videox2l.oracles.manual import Manual
 from videox2l.types import KV, ChunkPlace, Frames, VideoTokens
 
 GOLDEN = GoldenSet("videox22l")
@@ -106,7 +105,7 @@ def cases(golden_model: GoldenModel, inputs: dict[str, Tensor]) -> dict[str, Cas
         levels = tuple(sorted(int(level) for level in expected["summary_tokens_per_chunk"]))
         compressor = SummaryTokens(levels, "two_pass", edge_ratio=2)
         sizes = tuple(tokens // TOKENS_PER_FRAME for tokens in expected["window_sizes_given"])
-        engine = VideoX2L(golden_model, compressor, chunk_frames=sizes)
+        engine = VideoX2L(golden_model, compressor, chunk_frames=sizes, selector=OneLevel())
         if name == "pixels":
             golden_model.features = None
             source = FrameArray(inputs["pixels/frames_uint8"], range(44))
@@ -192,10 +191,11 @@ def test_asking_with_named_chunks_answers_with_the_published_ids(
             yield token
 
     monkeypatch.setattr("videox2l.answering.stream.generate", note)
+    chunks = tuple(expected["selected_chunk_idx"])
     answer = case.engine.ask(
         case.index,
         decode.partition("/")[0],
-        oracle=Manual(chunks=tuple(expected["selected_chunk_idx"])),
+        selector=Manual(chunks, fine_edges=False) if chunks else OneLevel(),
         generation=Generation(max_new_tokens=9),
     )
     assert answered == expected["generated_ids"]

@@ -11,13 +11,14 @@ import pytest
 import torch
 from rich.console import Console
 
-from videox2l import SummaryTokens, VideoX2L
+from videox2l import Budget, Even, OneLevel, SummaryTokens, TopK, VideoX2L
+from videox2l.compression.group_pooling import GroupPooling
 from videox2l.errors import SettingsError
 from videox2l.evaluation.intervals import mean_accuracy, mean_difference, wilson
 from videox2l.evaluation.needles import EvaluationProgress, NeedleEvaluation, evaluate_needles, words
 from videox2l.evaluation.needles_result import NeedlesResult
 from videox2l.evaluation.needles_table import needles_table
-from videox2l.evaluation.settings import PAPER, Setting, comparison
+from videox2l.evaluation.settings import Setting, comparison
 from videox2l.oracles.base import Oracle
 from videox2l.synthesis.plan import NeedlePlan, NeedleSettings
 from videox2l.synthesis.writer import VideoFormat
@@ -27,8 +28,8 @@ SMALL = NeedleEvaluation(
 )
 SETTINGS = (
     Setting("fine", SummaryTokens((2,)), chunk_frames=2),
-    Setting("random", oracle="random", k=1, chunk_frames=2),
-    Setting("spread", oracle="uniform", k=1, chunk_frames=2),
+    Setting("random", oracle="random", selector=TopK(1), chunk_frames=2),
+    Setting("spread", selector=Even(1), chunk_frames=2),
     Setting("equal", chunk_frames=2, same_size_as="random"),
     Setting("full", SummaryTokens((1,)), chunk_frames=2),
 )
@@ -64,11 +65,11 @@ def test_recall_counts_the_needles_chunks(video_xl):
     class First(Oracle):
         """Scores chunks from first to last."""
 
-        def score(self, model, index, question):
+        def relevance(self, model, index, question):
             return -torch.arange(len(index.entries), dtype=torch.float32)
 
     engine = VideoX2L(video_xl)
-    setting = Setting("first", SummaryTokens(edge_ratio=None), oracle=First(), k=2, chunk_frames=2)
+    setting = Setting("first", oracle=First(), selector=TopK(2, fine_edges=False), chunk_frames=2)
     outcomes = evaluate_needles(engine, (setting,), replace(SMALL, videos=1)).settings[0].outcomes
     questions = NeedlePlan(SMALL.needles).video(0).questions
     for question, outcome in zip(questions, outcomes, strict=True):
@@ -81,10 +82,30 @@ def test_recall_counts_the_needles_chunks(video_xl):
 
 
 def test_chunks_kept_fine_anyway_count_as_read_in_detail(result: NeedlesResult):
-    for outcome in result["random"].outcomes:
-        if outcome.recall:
-            assert set(outcome.recall) == {"@1", "in_detail"}
-            assert outcome.recall["in_detail"] >= outcome.recall["@1"]
+    recalls = [outcome.recall for outcome in result["random"].outcomes if outcome.recall]
+    assert recalls
+    for recall in recalls:
+        assert set(recall) == {"@1", "in_detail"}
+        assert recall["in_detail"] >= recall["@1"]
+
+
+def test_recall_by_score_needs_scores(result: NeedlesResult):
+    recalls = [outcome.recall for outcome in result["spread"].outcomes if outcome.recall]
+    assert recalls
+    assert all(set(recall) == {"in_detail"} for recall in recalls)
+    assert set(result["spread"].detail_recall) == {"in_detail"}
+    assert result["fine"].detail_recall == {}
+
+
+def test_the_rows_read_what_they_say(result: NeedlesResult, video_xl):
+    """Six chunks of 144 visual tokens at 2x and 9 at 32x behind a prompt of 44; the last has no more than its share."""
+    sizes = {name: {outcome.cache_tokens for outcome in result[name].outcomes} for name in ("fine", "random", "spread")}
+    prompt = 44
+    assert sizes == {
+        "fine": {prompt + 6 * 144},
+        "random": {prompt + 3 * 144 + 3 * 9},
+        "spread": {prompt + 3 * 144 + 3 * 9},
+    }
 
 
 def test_settings_of_one_compression_share_one_index(video_xl, monkeypatch):
@@ -133,18 +154,76 @@ def test_impossible_settings_are_named_before_anything_is_made(video_xl, setting
 
 
 def test_the_default_comparison_holds_what_the_method_must_beat():
-    settings = comparison(PAPER)
-    oracles = {setting.oracle for setting in settings if setting.selects}
-    assert {"random", "uniform", "attention", "probe", "contrastive"} <= oracles
+    settings = comparison(Setting("2x/32x, contrastive"))
+    assert [setting.name for setting in settings] == [
+        "2x everywhere",
+        "2x/32x, contrastive",
+        "2x/32x, probe",
+        "2x/32x, attention",
+        "2x/32x, random",
+        "2x/32x, evenly spaced",
+        "one ratio, equal size",
+        "32x everywhere",
+        "2x/32x, two_pass",
+        "full cache",
+    ]
+    assert {setting.oracle for setting in settings[1:5]} == {"contrastive", "probe", "attention", "random"}
+    assert settings[5].selector == Even(3)
     assert [setting.same_size_as for setting in settings if setting.same_size_as] == [settings[1].name]
+    everywhere = [setting for setting in settings if isinstance(setting.selector, OneLevel)]
+    assert [setting.compressor.levels for setting in everywhere] == [(2,), (32,), (1,)]
+    assert not any(setting.selector.fine_edges for setting in everywhere)
+    assert all(setting.selector.fine_edges for setting in settings if setting.selects)
+
+
+def test_a_budget_is_compared_without_settings_that_need_a_k():
+    settings = comparison(Setting("2x/8x/32x, probe", SummaryTokens((2, 8, 32)), "probe", Budget(500)), False)
+    names = [setting.name for setting in settings]
+    assert names[:4] == ["2x everywhere", "2x/8x/32x, probe", "2x/8x/32x, attention", "2x/8x/32x, random"]
+    assert not any("evenly" in name for name in names)
+    assert all(setting.selector == Budget(500) for setting in settings[1:4])
+
+
+def test_the_default_evaluation_is_of_the_model_as_it_is_published(video_xl_2):
+    """Group pooling makes no coarse level without the dense one."""
+    needles = NeedleSettings(minutes=0.6, seed=3, format=VideoFormat(fps=1, width=64, height=64), tasks=("where",))
+    engine = VideoX2L(video_xl_2, GroupPooling(edge_ratio=None), chunk_frames=4, selector=TopK(1))
+    result = evaluate_needles(engine, evaluation=NeedleEvaluation(1, needles))
+    assert [each.setting.name for each in result.settings] == [
+        "1x everywhere",
+        "1x/4x, attention, k=1",
+        "1x/4x, probe",
+        "1x/4x, random",
+        "1x/4x, evenly spaced",
+        "one ratio, equal size",
+        "4x everywhere",
+        "full cache",
+    ]
+    full, method = result["full cache"], result["1x/4x, attention, k=1"]
+    assert result["4x everywhere"].cache_tokens < method.cache_tokens < full.cache_tokens
+    assert result["one ratio, equal size"].cache_tokens == pytest.approx(method.cache_tokens, rel=0.15)
+    assert result["1x everywhere"].cache_tokens == full.cache_tokens
 
 
 def test_an_engine_is_evaluated_as_it_is_set(video_xl):
-    engine = VideoX2L(video_xl, SummaryTokens((4, 16), "two_pass", 2), chunk_frames=5, oracle="probe", k=2)
+    engine = VideoX2L(video_xl, SummaryTokens((4, 16), "two_pass", 2), chunk_frames=5, oracle="probe", selector=TopK(2))
     setting = Setting.of(engine)
     assert setting.name == "4x/16x, probe, k=2"
     assert setting.engine(VideoX2L(video_xl, store=engine.store)) == engine
     assert Setting.of(replace(engine, compressor=SummaryTokens((8,)))).name == "8x everywhere"
+    assert Setting.of(replace(engine, selector=Even(2))).name == "4x/16x, Even(fine_edges=True, k=2)"
+
+
+def test_a_setting_says_in_json_how_it_was_measured():
+    values = Setting("method", SummaryTokens((2, 32)), oracle="probe", selector=TopK(2)).to_json()
+    assert json.loads(json.dumps(values, allow_nan=False)).keys() == values.keys()
+    assert values["oracle"] == "probe"
+    assert values["selector"] == {"class": "TopK", "k": 2, "fine_edges": True}
+    assert (
+        values["compressor"].items() >= {"class": "SummaryTokens", "levels": (2, 32), "passes": "single_pass"}.items()
+    )
+    assert "oracle" not in Setting("spread", selector=Even()).to_json()
+    assert not {"oracle", "selector"} & Setting("fine", SummaryTokens((2,))).to_json().keys()
 
 
 def test_videos_that_give_no_question_of_a_task_are_an_error(video_xl, tmp_path):

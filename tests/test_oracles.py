@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,24 +27,26 @@ from transformers import (
     SiglipProcessor,
 )
 
-from videox2l import SummaryTokens, VideoIndex, VideoX2L
+from videox2l import FrameArray, Generation, SummaryTokens, TopK, VideoIndex, VideoX2L
 from videox2l.errors import ModelError, SettingsError, StoreError
 from videox2l.index.reload import chunk_spans, load_cache
 from videox2l.models.video_xl.adapter import VideoXL
-from videox2l.oracles.attention import Attention
+from videox2l.oracles.attention import AttentionOracle
+from videox2l.oracles.base import Oracle
 from videox2l.oracles.contrastive import Contrastive
-from videox2l.oracles.manual import Manual
+from videox2l.oracles.fusion import Fusion
 from videox2l.oracles.probe import Probe
 from videox2l.oracles.qk import QueryKey
-from videox2l.oracles.random import Random
-from videox2l.oracles.registry import ORACLES, OracleSettings, make_oracle
-from videox2l.oracles.uniform import Uniform
+from videox2l.oracles.random import RandomOracle
+from videox2l.oracles.registry import ORACLES, make_oracle
+from videox2l.selection.registry import SELECTORS
 from videox2l.store import RamStore
 from videox2l.tracks.dual_encoder import HubDualEncoder
 from videox2l.types import Frames
 from videox2l.video import open_video
 
 QUESTION = "What is it?"
+SHORT = Generation(max_new_tokens=4)
 
 
 @pytest.fixture
@@ -87,7 +91,7 @@ def test_attention_is_the_softmax_of_an_eager_forward(engine: VideoX2L, index: V
     weights = torch.stack(attention).mean(dim=(0, 1))  # (n, m)
     weights = weights[-1] if tokens == "last" else weights.mean(dim=0)
     expected = torch.stack([weights[span].mean() for span in chunk_spans(index, levels)])
-    scores = Attention(tokens, level).score(engine.model, index, QUESTION)
+    scores = AttentionOracle(tokens, level=level).score(engine.model, index, QUESTION)
     torch.testing.assert_close(scores, expected, rtol=1e-4, atol=1e-7)
     assert scores.argsort().tolist() == expected.argsort().tolist()
     assert scores.std() > 0
@@ -130,77 +134,18 @@ def test_probe_is_the_certainty_with_one_chunk_alone(engine: VideoX2L, index: Vi
     torch.testing.assert_close(scores, torch.stack(expected), rtol=0, atol=1e-4)
 
 
-# random, uniform, manual
+# random
 
 
 def test_random_is_fixed_by_seed_video_and_question(engine: VideoX2L, index: VideoIndex) -> None:
     def scores(seed: int, of: VideoIndex, question: str) -> list[float]:
-        return Random(seed).score(engine.model, of, question).tolist()
+        return RandomOracle(seed).score(engine.model, of, question).tolist()
 
     other = replace(index, spec=replace(index.spec, model="another"))
     drawn = [scores(0, index, "a"), scores(1, index, "a"), scores(0, other, "a"), scores(0, index, "b")]
     assert len({tuple(row) for row in drawn}) == 4
     assert scores(0, index, "a") == drawn[0]
     assert all(0 <= score < 1 for row in drawn for score in row)
-
-
-@pytest.mark.parametrize(
-    ("chunks", "k", "expected"),
-    [(9, 3, [1, 4, 7]), (6, 1, [2]), (6, 6, [0, 1, 2, 3, 4, 5]), (10, 2, [2, 7]), (3, 5, [0, 1, 2])],
-)
-def test_uniform_picks_the_middles_of_equal_parts(
-    engine: VideoX2L, index: VideoIndex, chunks: int, k: int, expected: list[int]
-) -> None:
-    longer = replace(index, entries=(index.entries * 2)[:chunks])
-    scores = Uniform(k).score(engine.model, longer, QUESTION)
-    assert sorted(scores.sort(descending=True, stable=True).indices[:k].tolist()) == expected
-
-
-def named(index: VideoIndex, engine: VideoX2L, oracle: Manual) -> list[int]:
-    return oracle.score(engine.model, index, QUESTION).nonzero().flatten().tolist()
-
-
-@pytest.mark.parametrize(
-    ("moments", "expected"),
-    [
-        ("3", [3]),
-        ("5, 0,3", [0, 3, 5]),
-        ("3s-5s", [1, 2]),
-        ("0:03-0:05", [1, 2]),
-        ("4s", [2]),
-        ("3.9s-4s", [1, 2]),
-        ("0:00-1:00", [0, 1, 2, 3, 4, 5]),
-        ("0,0:00:07.5-0:00:07.6", [0, 3]),
-    ],
-)
-def test_manual_takes_chunk_numbers_and_times(
-    engine: VideoX2L, index: VideoIndex, moments: str, expected: list[int]
-) -> None:
-    assert named(index, engine, Manual.parse(moments)) == expected
-
-
-@pytest.mark.parametrize("moments", ["", " , ", "soon", "1:2:3:4", "-3", "2s-", "5x-7x"])
-def test_moments_that_can_not_be_read_are_an_error(moments: str) -> None:
-    with pytest.raises(SettingsError, match=r"^[^\n]+$"):
-        Manual.parse(moments)
-
-
-@pytest.mark.parametrize("moments", ["6", "13s-20s", "99:00"])
-def test_moments_outside_the_video_are_an_error(engine: VideoX2L, index: VideoIndex, moments: str) -> None:
-    with pytest.raises(SettingsError, match=r"^[^\n]+$"):
-        named(index, engine, Manual.parse(moments))
-
-
-def test_a_time_range_that_runs_backwards_is_an_error(engine: VideoX2L, index: VideoIndex) -> None:
-    with pytest.raises(SettingsError):
-        named(index, engine, Manual.parse("9s-3s"))
-
-
-def test_the_named_chunks_are_all_re_loaded_and_no_other(engine: VideoX2L, index: VideoIndex) -> None:
-    answer = engine.ask(index, QUESTION, oracle=Manual((1, 2, 3, 4)), k=1)
-    assert [chunk.level for chunk in answer.chunks] == [2] * 6
-    answer = engine.ask(index, QUESTION, oracle=Manual((2,)), k=4)
-    assert [chunk.level for chunk in answer.chunks] == [2, 32, 2, 32, 32, 2]
 
 
 # contrastive
@@ -262,7 +207,7 @@ def test_contrastive_is_the_largest_cosine_of_a_chunks_frames(
     expected = [cosines(encoder_directory, frames, QUESTION).max() for frames in open_video(made_clip).chunks(2)]
     scores = Contrastive(encoder).score(engine.model, index, QUESTION)
     torch.testing.assert_close(scores, torch.stack(expected), rtol=0, atol=1e-5)
-    answer = seeing.ask(index, QUESTION, k=1)
+    answer = seeing.ask(index, QUESTION)
     assert [chunk.score for chunk in answer.chunks] == scores.tolist()
 
 
@@ -309,27 +254,141 @@ def test_a_model_that_is_no_dual_encoder_is_named(checkpoint: Path, tmp_path: Pa
         HubDualEncoder(tmp_path)
 
 
+# levels
+
+
+def test_oracles_read_the_level_asked_for(engine: VideoX2L, made_clip: Path) -> None:
+    compressor = SummaryTokens((2, 8, 32))
+    index = replace(engine, compressor=compressor, oracle=QueryKey(level=8)).index(made_clip)
+    for oracle, default in ((AttentionOracle, 32), (QueryKey, 32), (Probe, 2)):
+        asked = {level: oracle(level=level).score(engine.model, index, QUESTION) for level in (2, 8, 32, None)}
+        for level in (2, 8, 32):
+            assert torch.equal(asked[level], asked[None]) == (level == default)
+
+
+@pytest.mark.parametrize("oracle", [AttentionOracle, QueryKey, Probe])
+def test_a_level_that_the_index_does_not_have_is_an_error(engine: VideoX2L, index: VideoIndex, oracle) -> None:
+    with pytest.raises(SettingsError, match=r"can't read level 8: the index has levels 2, 32"):
+        engine.ask(index, QUESTION, oracle=oracle(level=8))
+
+
+@pytest.fixture
+def short_end(engine: VideoX2L) -> tuple[VideoX2L, VideoIndex]:
+    """Four chunks at 2x and 288x; the last one has one frame, of 144 tokens, and no KV at 288x."""
+    pixels = torch.randint(0, 256, (7, 48, 64, 3), generator=torch.Generator().manual_seed(3), dtype=torch.uint8)
+    engine = replace(engine, compressor=SummaryTokens((2, 288), edge_ratio=None))
+    index = engine.index(FrameArray(pixels, torch.arange(7.0)))
+    assert [entry.tokens for entry in index.entries] == [{2: 144, 288: 1}] * 3 + [{2: 72, 288: 0}]
+    return engine, index
+
+
+@pytest.mark.parametrize(
+    ("oracle", "lowest"), [(AttentionOracle(), 0), (AttentionOracle("all"), 0), (QueryKey(), -1), (Probe(level=288), 0)]
+)
+def test_a_chunk_without_kvs_has_the_lowest_score(
+    short_end: tuple[VideoX2L, VideoIndex], oracle: Oracle, lowest: float
+) -> None:
+    engine, index = short_end
+    scores = oracle.score(engine.model, index, QUESTION).tolist()
+    assert scores[-1] == lowest
+    assert all(math.isfinite(score) and score > lowest for score in scores[:-1])
+
+
+@pytest.mark.parametrize("oracle", ["attention", "qk", "fusion"])
+def test_a_chunk_without_kvs_is_not_chosen_and_its_answer_is_json(
+    short_end: tuple[VideoX2L, VideoIndex], oracle: str
+) -> None:
+    engine, index = short_end
+    answer = engine.ask(index, QUESTION, oracle=oracle, selector=TopK(1, fine_edges=False), generation=SHORT)
+    assert [chunk.level for chunk in answer.chunks].count(2) == 1
+    assert answer.chunks[-1].level == 288
+    assert answer.chunks[-1].ratio is None
+    assert answer.chunks[-1] not in answer.moments
+    printed = json.loads(json.dumps(answer.to_json(), allow_nan=False))
+    assert [chunk["score"] for chunk in printed["chunks"]] == [chunk.score for chunk in answer.chunks]
+
+
 # the registry
 
 
 def test_every_oracle_goes_by_its_name(engine: VideoX2L, index: VideoIndex) -> None:
-    settings = OracleSettings(k=2, moments="1")
-    for name in sorted(set(ORACLES) - {"contrastive"}):
-        scores = make_oracle(name, settings).score(engine.model, index, QUESTION)
+    assert ORACLES.names == ("attention", "contrastive", "fusion", "probe", "qk", "random")
+    for name in sorted({*ORACLES.names} - {"contrastive"}):
+        scores = make_oracle(name).score(engine.model, index, QUESTION)
         assert scores.shape == (6,)
         assert scores.dtype == torch.float32
         assert scores.isfinite().all()
 
 
-def test_an_unknown_oracle_is_told_which_there_are() -> None:
-    with pytest.raises(SettingsError, match=r"'tarot'.*attention.*uniform"):
-        make_oracle("tarot", OracleSettings())
+def test_encoder_and_seed_go_to_the_oracles_that_take_them(encoder_directory: Path) -> None:
+    encoder = HubDualEncoder(encoder_directory)
+    assert make_oracle("random", encoder=encoder, seed=7) == RandomOracle(7)
+    assert make_oracle("qk", encoder=encoder, seed=7) == QueryKey()
+    contrastive = make_oracle("contrastive", encoder=encoder, seed=7)
+    assert isinstance(contrastive, Contrastive)
+    assert contrastive.encoder is encoder
+    assert make_oracle("fusion", encoder=encoder) == Fusion((contrastive, AttentionOracle(), QueryKey()))
 
 
-def test_oracles_read_a_level_that_is_not_the_coarsest_where_asked(engine: VideoX2L, made_clip: Path) -> None:
-    index = replace(engine, compressor=SummaryTokens((2, 8, 32))).index(made_clip)
-    with torch.no_grad():
-        for oracle in (Attention, QueryKey):
-            by_level = [oracle(level=level).score(engine.model, index, QUESTION) for level in (8, 32, None)]
-            assert torch.equal(by_level[1], by_level[2])
-            assert not torch.equal(by_level[0], by_level[1])
+def test_an_oracle_that_lacks_what_it_needs_says_so() -> None:
+    with pytest.raises(SettingsError, match=r"'tarot'.*attention.*random"):
+        make_oracle("tarot")
+    with pytest.raises(SettingsError, match="the contrastive oracle needs a dual encoder: pass --encoder"):
+        make_oracle("attention+contrastive")
+
+
+OUTSIDE = """
+from dataclasses import dataclass
+import torch
+from videox2l.oracles.base import Oracle
+from videox2l.selection.base import Selector
+from videox2l.types import Selection
+
+@dataclass(frozen=True)
+class Rising(Oracle):
+    seed: int = 0
+
+    def relevance(self, model, index, question):
+        return torch.arange(len(index.entries)) + float(self.seed)
+
+@dataclass(frozen=True)
+class Threshold(Selector):
+    least: float = 12.0
+
+    def select(self, scores, index):
+        chosen = [chunk for chunk, score in enumerate(scores.tolist()) if score >= self.least]
+        return Selection(self.two_levels(chosen, index), tuple(scores.tolist()), tuple(chosen))
+"""
+
+ENTRY_POINTS = """
+[videox2l.oracles]
+rising = outside_package:Rising
+random = outside_package:Rising
+[videox2l.selectors]
+threshold = outside_package:Threshold
+"""
+
+
+def test_another_package_adds_an_oracle_and_a_selector_by_entry_points(
+    engine: VideoX2L, index: VideoIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "outside_package.py").write_text(OUTSIDE)
+    information = tmp_path / "outside_package-1.0.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: outside_package\nVersion: 1.0\n")
+    (information / "entry_points.txt").write_text(ENTRY_POINTS)
+    monkeypatch.syspath_prepend(tmp_path)
+
+    assert "rising" in ORACLES.names
+    assert "threshold" in SELECTORS.names
+    asking = replace(engine, oracle="rising", selector="threshold")
+    answer = asking.ask(index, QUESTION, generation=SHORT)
+    assert [chunk.score for chunk in answer.chunks] == [0, 1, 2, 3, 4, 5]
+    assert [chunk.level for chunk in answer.chunks] == [2, 32, 32, 32, 32, 2]
+    answer = asking.ask(index, QUESTION, oracle=make_oracle("rising", seed=9), generation=SHORT)
+    assert [chunk.level for chunk in answer.chunks] == [2, 32, 32, 2, 2, 2]
+    assert [chunk.index for chunk in answer.moments] == [3, 4, 5]
+    assert isinstance(make_oracle("rising+qk"), Fusion)
+    assert make_oracle("random") == RandomOracle()  # a name of ours stays ours
+    with pytest.raises(SettingsError, match=r"nothing would read level 8 .* Threshold"):
+        replace(asking, compressor=SummaryTokens((2, 8, 32)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from videox2l import FrameArray, VideoX2L
+from videox2l import FrameArray, TopK, VideoX2L
 from videox2l.oracles.probe import Probe
 
 
@@ -40,7 +40,7 @@ def test_batched_certainties_equal_one_forward_per_chunk(engine: VideoX2L, video
 
 def test_probe_is_an_oracle_by_name(engine: VideoX2L, video: FrameArray):
     index = engine.index(video)
-    answer = engine.ask(index, "What digit is on the star?", oracle="probe", k=1)
+    answer = engine.ask(index, "What digit is on the star?", oracle="probe", selector=TopK(1))
     inner = [chunk for chunk in answer.chunks if 0 < chunk.index < 4]  # first and last are fine without asking
     best = max(inner, key=lambda chunk: chunk.score)
     assert [chunk.index for chunk in inner if chunk.level == 2] == [best.index]

@@ -1,82 +1,338 @@
-"""The k most relevant chunks are read in detail; chunks that are fine anyway need no place among them."""
+"""Which chunks every selector reads at which level, and what it calls the moments of the answer."""
 
 from __future__ import annotations
 
+import math
+import random
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import torch
 
-from videox2l import SummaryTokens, VideoIndex, VideoX2L
+from videox2l import Budget, Even, Manual, OneLevel, SummaryTokens, TopK, VideoIndex, VideoX2L
 from videox2l.errors import SettingsError
-from videox2l.selection.top_k import select_top_k
-
-
-@pytest.fixture
-def index(engine: VideoX2L, made_clip: Path) -> VideoIndex:
-    """Six chunks, the first and the last kept at 2x at every level."""
-    return engine.index(made_clip)
-
-
-@pytest.fixture
-def edgeless(engine: VideoX2L, made_clip: Path) -> VideoIndex:
-    """Six chunks without an exception for the first and the last."""
-    return replace(engine, compressor=SummaryTokens(edge_ratio=None)).index(made_clip)
-
+from videox2l.oracles.fusion import Fusion
+from videox2l.oracles.probe import Probe
+from videox2l.oracles.qk import QueryKey
+from videox2l.oracles.temporal import Temporal
+from videox2l.selection.base import Selector
+from videox2l.selection.registry import SELECTORS, make_selector
 
 SCORES = torch.tensor([0.9, 0.1, 0.5, 0.2, 0.4, 0.8])
 
 
-def fine(scores: torch.Tensor, index: VideoIndex, k: int | None) -> list[int]:
-    levels = select_top_k(scores, index, k).levels
-    assert set(levels) <= {2, 32}
-    return [chunk for chunk, level in enumerate(levels) if level == 2]
+@pytest.fixture
+def index(engine: VideoX2L, made_clip: Path) -> VideoIndex:
+    """Six chunks of 2 seconds and 288 tokens each, all of them at 2x and at 32x."""
+    return replace(engine, compressor=SummaryTokens(edge_ratio=None)).index(made_clip)
 
 
-def test_the_k_most_relevant_chunks_get_the_finest_level(edgeless: VideoIndex) -> None:
-    assert [fine(SCORES, edgeless, k) for k in range(4)] == [[], [0], [0, 5], [0, 2, 5]]
+@pytest.fixture
+def three_levels(engine: VideoX2L, made_clip: Path) -> VideoIndex:
+    """The same at 2x, 8x and 32x."""
+    compressor = SummaryTokens((2, 8, 32), edge_ratio=None)
+    return replace(engine, compressor=compressor, selector=OneLevel()).index(made_clip)
 
 
-def test_edges_need_no_place_among_the_k(index: VideoIndex) -> None:
-    assert [fine(SCORES, index, k) for k in range(4)] == [[], [2], [2, 4], [2, 3, 4]]
+def fine(selector: Selector, index: VideoIndex, scores: torch.Tensor | None = SCORES) -> list[int]:
+    """The chunks that are read at the finest level; all others are at the coarsest."""
+    levels = selector.select(scores, index).levels
+    assert len(levels) == len(index.entries)
+    assert set(levels) <= {index.levels[0], index.levels[-1]}
+    return [chunk for chunk, level in enumerate(levels) if level == index.levels[0]]
 
 
+# top_k
+
+
+def test_the_k_most_relevant_chunks_get_the_finest_level(index: VideoIndex) -> None:
+    assert [fine(TopK(k, fine_edges=False), index) for k in range(4)] == [[], [0], [0, 5], [0, 2, 5]]
+
+
+def test_the_first_and_last_chunk_are_fine_whatever_their_score_and_need_no_place_among_the_k(
+    index: VideoIndex,
+) -> None:
+    assert [fine(TopK(k), index) for k in range(3)] == [[0, 5], [0, 2, 5], [0, 2, 4, 5]]
+    assert fine(TopK(1), index, -SCORES) == [0, 1, 5]
+
+
+@pytest.mark.parametrize("fine_edges", [True, False])
 @pytest.mark.parametrize("k", [6, 7, 1000])
-def test_a_k_beyond_the_chunks_selects_all(edgeless: VideoIndex, index: VideoIndex, k: int) -> None:
-    assert fine(SCORES, edgeless, k) == [0, 1, 2, 3, 4, 5]
-    selection = select_top_k(SCORES, index, k)
-    ratios = [entry.ratios[level] for entry, level in zip(index.entries, selection.levels, strict=True)]
-    assert ratios == [2] * 6
+def test_a_k_beyond_the_chunks_selects_all(index: VideoIndex, k: int, fine_edges: bool) -> None:
+    selection = TopK(k, fine_edges=fine_edges).select(SCORES, index)
+    assert selection.levels == (2,) * 6
+    assert selection.moments == (0, 5, 2, 4, 3, 1)
 
 
-def test_ties_go_to_the_earlier_chunk(edgeless: VideoIndex) -> None:
-    assert fine(torch.ones(6), edgeless, 2) == [0, 1]
-    assert fine(torch.tensor([0.0, 1, 0, 1, 1, 0]), edgeless, 2) == [1, 3]
+def test_ties_go_to_the_earlier_chunk(index: VideoIndex) -> None:
+    assert fine(TopK(2, fine_edges=False), index, torch.ones(6)) == [0, 1]
+    assert fine(TopK(2, fine_edges=False), index, torch.tensor([0.0, 1, 0, 1, 1, 0])) == [1, 3]
 
 
-def test_without_k_every_chunk_scored_above_0_is_selected(index: VideoIndex) -> None:
-    assert fine(torch.tensor([0.0, 1, 0, 0, 1, 1]), index, None) == [1, 4, 5]
-    assert fine(torch.zeros(6), index, None) == []
-
-
-def test_moments_are_the_best_of_what_is_read_in_detail(index: VideoIndex, edgeless: VideoIndex) -> None:
-    assert select_top_k(SCORES, index, 2).moments == (0, 5)  # the edges are read in detail too
-    assert select_top_k(SCORES, index, 3).moments == (0, 5, 2)
-    assert select_top_k(SCORES, edgeless, 3).moments == (0, 5, 2)
-    assert select_top_k(torch.tensor([0.0, 1, 0, 0, 1, 0]), index, None).moments == (1, 4)
-    assert select_top_k(SCORES, index, 0).moments == ()
+def test_an_edge_is_a_moment_only_if_its_score_is_among_the_k_best(index: VideoIndex) -> None:
+    assert TopK(3).select(SCORES, index).moments == (0, 5, 2)
+    assert TopK(3).select(-SCORES, index).moments == (1, 3, 4)
+    assert TopK(3, fine_edges=False).select(SCORES, index).moments == (0, 5, 2)
+    assert TopK(0).select(SCORES, index).moments == ()
 
 
 def test_scores_are_kept_with_the_selection(index: VideoIndex) -> None:
-    assert select_top_k(SCORES, index, 1).scores == tuple(SCORES.tolist())
+    assert TopK(1).select(SCORES, index).scores == tuple(SCORES.tolist())
 
 
-def test_three_levels_use_the_finest_and_the_coarsest(engine: VideoX2L, made_clip: Path) -> None:
-    index = replace(engine, compressor=SummaryTokens((2, 8, 32))).index(made_clip)
-    assert select_top_k(SCORES, index, 1).levels == (32, 32, 2, 32, 32, 32)
-
-
-def test_a_negative_k_is_an_error(index: VideoIndex) -> None:
+@pytest.mark.parametrize("selector", [TopK, Even])
+def test_a_negative_k_is_an_error(selector: type[Selector]) -> None:
     with pytest.raises(SettingsError, match="k=-1"):
-        select_top_k(SCORES, index, -1)
+        selector(-1)
+
+
+# one_level
+
+
+def test_one_level_reads_the_whole_video_at_it(three_levels: VideoIndex) -> None:
+    for level in (2, 8, 32):
+        selection = OneLevel(level).select(None, three_levels)
+        assert selection.levels == (level,) * 6
+        assert selection.scores is None
+        assert selection.moments == ()
+    assert OneLevel().select(None, three_levels).levels == (32,) * 6
+    assert OneLevel(8, fine_edges=True).select(None, three_levels).levels == (2, 8, 8, 8, 8, 2)
+
+
+def test_a_level_that_the_index_does_not_have_is_an_error(index: VideoIndex) -> None:
+    with pytest.raises(SettingsError, match=r"level 8 .* 2,32"):
+        OneLevel(8).select(None, index)
+
+
+# even
+
+
+@pytest.mark.parametrize(
+    ("chunks", "k", "expected"),
+    [
+        (9, 3, [1, 4, 7]),
+        (6, 1, [2]),
+        (6, 3, [0, 2, 4]),
+        (6, 6, [0, 1, 2, 3, 4, 5]),
+        (10, 2, [2, 7]),
+        (10, 3, [1, 4, 8]),
+        (3, 5, [0, 1, 2]),
+        (12, 0, []),
+    ],
+)
+def test_even_takes_the_middles_of_equal_parts(index: VideoIndex, chunks: int, k: int, expected: list[int]) -> None:
+    other = replace(index, entries=(index.entries * 2)[:chunks])
+    assert fine(Even(k, fine_edges=False), other, None) == expected
+    selection = Even(k, fine_edges=False).select(None, other)
+    assert selection.moments == tuple(expected)
+    assert selection.scores is None
+
+
+def test_even_chunks_are_spread_between_the_edges(index: VideoIndex) -> None:
+    longer = replace(index, entries=index.entries * 2)
+    assert fine(Even(2), longer, None) == [0, 3, 8, 11]
+    assert Even(2).select(None, longer).moments == (3, 8)
+    assert fine(Even(99), longer, None) == list(range(12))
+
+
+def test_even_parts_differ_by_one_chunk_at_most(index: VideoIndex) -> None:
+    for chunks in range(1, 40):
+        video = replace(index, entries=(index.entries * 7)[:chunks])
+        for k in range(1, chunks + 1):
+            places = Even(k, fine_edges=False).select(None, video).moments
+            assert len(set(places)) == k
+            gaps = [after - before for before, after in pairwise(places)]
+            assert not gaps or max(gaps) - min(gaps) <= 1
+
+
+# manual
+
+
+@pytest.mark.parametrize(
+    ("moments", "expected"),
+    [
+        ("3", [3]),
+        ("5, 0,3", [0, 3, 5]),
+        ("3s-5s", [1, 2]),
+        ("0:03-0:05", [1, 2]),
+        ("2s-4s", [1]),  # the end is exclusive: chunk 2 starts at 4 s
+        ("3.9s-4s", [1]),
+        ("3.9s-4.1s", [1, 2]),
+        ("4s", [2]),
+        ("0:04", [2]),
+        ("0:04-0:04", [2]),
+        ("4.5s", [2]),
+        ("0s", [0]),
+        ("0:00-1:00", [0, 1, 2, 3, 4, 5]),
+        ("0,0:00:07.5-0:00:07.6", [0, 3]),
+    ],
+)
+def test_manual_takes_chunk_numbers_and_times(index: VideoIndex, moments: str, expected: list[int]) -> None:
+    assert fine(Manual.parse(moments, fine_edges=False), index, None) == expected
+    selection = Manual.parse(moments).select(None, index)
+    assert selection.levels == tuple(2 if chunk in {0, 5, *expected} else 32 for chunk in range(6))
+    assert selection.moments == tuple(expected)
+    assert selection.scores is None
+
+
+@pytest.mark.parametrize("moments", ["", " , ", "soon", "1:2:3:4", "-3", "2s-", "5x-7x", "²", "9s-3s"])
+def test_moments_that_can_not_be_read_are_an_error(moments: str) -> None:
+    with pytest.raises(SettingsError, match=r"^[^\n]+$"):
+        Manual.parse(moments)
+
+
+@pytest.mark.parametrize("ranges", [((9.0, 3.0),), ((math.nan, 3.0),), ((1.0, math.nan),)])
+def test_time_ranges_that_run_backwards_are_an_error(ranges: tuple) -> None:
+    with pytest.raises(SettingsError, match="backwards"):
+        Manual(ranges_s=ranges)
+
+
+@pytest.mark.parametrize("moments", ["6", "12s", "13s-20s", "99:00"])
+def test_moments_outside_the_video_are_an_error(index: VideoIndex, moments: str) -> None:
+    with pytest.raises(SettingsError, match=r"^there is no chunk [^\n]+$"):
+        Manual.parse(moments).select(None, index)
+
+
+# budget
+
+
+def test_a_budget_is_kept_and_used_up_to_one_upgrade(three_levels: VideoIndex) -> None:
+    least, most = (three_levels.tokens((level,) * 6) for level in (32, 2))
+    largest_upgrade = 288 // 2 - 288 // 8
+    for budget in range(least, most + 1, 7):
+        used = three_levels.tokens(Budget(budget).select(SCORES, three_levels).levels)
+        assert budget - largest_upgrade < used <= budget
+    assert Budget(10**9).select(SCORES, three_levels).levels == (2,) * 6
+
+
+def test_a_budget_reads_the_best_chunks_finer_and_uses_the_levels_between(three_levels: VideoIndex) -> None:
+    scores = torch.tensor([0.0, 0.3, 1.0, 0.4, 0.1, 0.0])
+    levels = Budget(three_levels.tokens((32, 8, 2, 8, 32, 32)), fine_edges=False).select(scores, three_levels).levels
+    assert levels == (32, 8, 2, 8, 32, 32)
+
+
+def test_more_of_a_budget_never_reads_a_chunk_less_finely(three_levels: VideoIndex) -> None:
+    """Over random scores, levels, chunk sizes and budgets, among them chunks without KVs and levels of equal size."""
+    chance = random.Random(0)
+    for trial in range(60):
+        levels = tuple(sorted(chance.sample((1, 2, 3, 8, 32, 288), chance.randint(1, 4))))
+        entries = []
+        for entry in (three_levels.entries * 4)[: chance.randint(1, 24)]:
+            raw_tokens = chance.choice((288, 288, 144, 7, 1))
+            tokens = {level: raw_tokens // level for level in levels}
+            entries.append(replace(entry, raw_tokens=raw_tokens, tokens=tokens))
+        index = replace(three_levels, levels=levels, entries=tuple(entries))
+        scores = torch.randn(len(entries), generator=torch.Generator().manual_seed(trial)).exp()
+        scores = torch.zeros(len(entries)) if trial % 10 == 0 else scores * 10.0 ** chance.randint(-6, 6)
+        fine_edges = chance.random() < 0.5
+        least, most = (index.tokens((level,) * len(entries)) for level in (levels[-1], levels[0]))
+        before = [levels[-1]] * len(entries)
+        for budget in sorted(chance.randint(least, most) for _ in range(20)):
+            selection = Budget(budget, fine_edges=fine_edges).select(scores, index)
+            assert index.tokens(selection.levels) <= budget
+            assert all(now <= then for now, then in zip(selection.levels, before, strict=True))
+            assert selection == Budget(budget, fine_edges=fine_edges).select(scores, index)
+            before = selection.levels
+        assert Budget(most, fine_edges=fine_edges).select(scores, index).levels == (levels[0],) * len(entries)
+
+
+def test_a_budget_does_not_depend_on_the_scale_of_the_scores(three_levels: VideoIndex) -> None:
+    for budget in range(three_levels.tokens((32,) * 6), three_levels.tokens((2,) * 6), 31):
+        levels = {
+            Budget(budget).select(scores, three_levels).levels for scores in (SCORES, 8 * SCORES, SCORES / 64 + 1)
+        }
+        assert len(levels) == 1
+
+
+def test_equal_scores_are_all_upgraded_once_before_one_is_twice(three_levels: VideoIndex) -> None:
+    for score in (0.0, 0.1, 1e30):
+        selection = Budget(three_levels.tokens((8,) * 6) + 1, fine_edges=False).select(
+            torch.full((6,), score), three_levels
+        )
+        assert selection.levels == (8,) * 6
+
+
+def test_a_budget_spends_first_on_the_first_and_last_chunk(three_levels: VideoIndex) -> None:
+    enough = three_levels.tokens((2, 32, 32, 32, 32, 2))
+    assert Budget(enough).select(-SCORES, three_levels).levels == (2, 32, 32, 32, 32, 2)
+    assert Budget(enough).select(-SCORES, three_levels).notes == ()
+    selection = Budget(enough - 1).select(-SCORES, three_levels)
+    assert selection.levels == (2, 32, 32, 32, 32, 8)
+    (note,) = selection.notes
+    assert f"{enough - 1} tokens have no room for the first and last chunk" in note
+
+
+def test_a_budgets_moments_are_the_best_of_what_it_reads_in_full_detail(three_levels: VideoIndex) -> None:
+    room = three_levels.tokens((2, 32, 2, 32, 2, 2))
+    low_edges = torch.tensor([0.0, 0.1, 0.9, 0.1, 0.7, 0.0])
+    assert Budget(room).select(low_edges, three_levels).moments == (2, 4)
+    high_edge = torch.tensor([0.8, 0.1, 0.9, 0.1, 0.7, 0.0])
+    assert Budget(room).select(high_edge, three_levels).moments == (2, 0)
+
+
+def test_a_budget_that_is_too_small_names_the_least(three_levels: VideoIndex) -> None:
+    least = three_levels.tokens((32,) * 6)
+    assert Budget(least).select(SCORES, three_levels).levels == (32,) * 6
+    with pytest.raises(SettingsError, match=rf"cache_tokens={least - 1} .* {least}$"):
+        Budget(least - 1).select(SCORES, three_levels)
+    with pytest.raises(SettingsError, match="cache_tokens=0"):
+        Budget(0)
+
+
+# what is stored is read
+
+
+@pytest.mark.parametrize("selector", [TopK(), Even(), Manual((1,))])
+def test_levels_that_nothing_would_read_are_refused_before_anything_is_indexed(
+    engine: VideoX2L, selector: Selector
+) -> None:
+    three, four = SummaryTokens((2, 8, 32)), SummaryTokens((2, 4, 8, 32))
+    with pytest.raises(SettingsError, match=r"nothing would read level 8 of 2,8,32"):
+        replace(engine, compressor=three, selector=selector)
+    for oracle in (QueryKey(level=8), Temporal(Fusion((Probe(level=8), QueryKey())))):
+        assert replace(engine, compressor=three, selector=selector, oracle=oracle).selector == selector
+    with pytest.raises(SettingsError, match=r"nothing would read level 4"):
+        replace(engine, compressor=four, selector=selector, oracle=QueryKey(level=8))
+
+
+def test_a_budget_and_one_level_may_read_any_level(engine: VideoX2L) -> None:
+    for selector in (Budget(600), OneLevel(8), OneLevel()):
+        assert replace(engine, compressor=SummaryTokens((2, 8, 32)), selector=selector).selector == selector
+    with pytest.raises(SettingsError, match="level 4"):
+        replace(engine, compressor=SummaryTokens((2, 8, 32)), selector=OneLevel(4))
+
+
+def test_the_engine_reads_the_middle_level_that_a_budget_chooses(engine: VideoX2L, three_levels: VideoIndex) -> None:
+    budget = three_levels.tokens((2, 8, 8, 8, 8, 2)) + 3
+    answer = engine.ask(three_levels, "What is it?", selector=Budget(budget))
+    assert 8 in {chunk.level for chunk in answer.chunks}
+    assert answer.cache_tokens <= budget
+    assert [chunk.ratio for chunk in answer.chunks] == [float(chunk.level) for chunk in answer.chunks]
+
+
+# the registry
+
+
+def test_every_selector_goes_by_its_name() -> None:
+    settings = {"budget": {"cache_tokens": 9}, "manual": {"chunks": (1,)}}
+    made = {name: SELECTORS.make(name, **settings.get(name, {})) for name in SELECTORS.names}
+    assert made == {
+        "budget": Budget(9),
+        "even": Even(),
+        "manual": Manual((1,)),
+        "one_level": OneLevel(),
+        "top_k": TopK(3),
+    }
+    assert make_selector("top_k") == TopK(3)
+    assert make_selector(Even(2)) == Even(2)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("best", "'best' is unknown: pass one of budget, even"), ("manual", "moments"), ("budget", "needs cache_tokens")],
+)
+def test_a_selector_that_can_not_be_made_by_name_is_an_error(engine: VideoX2L, name: str, message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        replace(engine, selector=name)

@@ -7,17 +7,28 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from matplotlib.colors import to_hex
 from PIL import Image
 
-from videox2l import Answer, Generation, VideoX2L
-from videox2l.answering.timeline import FINE
+from videox2l import Answer, Generation, Manual, OneLevel, TopK, VideoX2L
+from videox2l.answering.timeline import BETWEEN, COARSE, FINE, draw_timeline
 from videox2l.errors import SettingsError, StoreError
-from videox2l.oracles.manual import Manual
+from videox2l.oracles.base import Oracle
+from videox2l.types import ChunkReport
+
+
+class Third(Oracle):
+    """Finds the third chunk relevant and no other."""
+
+    def relevance(self, model, index, question) -> torch.Tensor:
+        return (torch.arange(len(index.entries)) == 2).float()
 
 
 @pytest.fixture
 def answer(engine: VideoX2L, clip: Path) -> Answer:
-    return engine.ask(engine.index(clip), "Who rides?", oracle=Manual((2,)), generation=Generation(max_new_tokens=6))
+    settings = {"oracle": Third(), "selector": TopK(1), "generation": Generation(max_new_tokens=6)}
+    return engine.ask(engine.index(clip), "Who rides?", **settings)
 
 
 def near(picture: np.ndarray, color: str) -> int:
@@ -52,6 +63,34 @@ def test_bars_and_labels_say_what_the_answer_says(answer: Answer) -> None:
     assert len(strip.child_axes) == len(answer.chunks)
 
 
+@pytest.mark.parametrize("selector", [Manual((2,)), OneLevel()], ids=str)
+def test_an_answer_without_scores_is_drawn_with_bars_of_one_height(
+    engine: VideoX2L, made_clip: Path, tmp_path: Path, selector
+) -> None:
+    answer = engine.ask(engine.index(made_clip), "Who?", selector=selector, generation=Generation(max_new_tokens=2))
+    assert [chunk.score for chunk in answer.chunks] == [None] * 6
+    assert json.loads(json.dumps(answer.to_json(), allow_nan=False))["chunks"][0]["score"] is None
+    figure = answer.plot(tmp_path / "answer.png")
+    bars = figure.axes[1]
+    assert len({round(bar.get_height(), 9) for bar in bars.patches}) == 1
+    assert bars.patches[0].get_height() > 0
+    assert bars.get_ylabel() == ""
+    assert len(bars.get_yticks()) == 0
+    assert (tmp_path / "answer.png").stat().st_size > 10_000
+
+
+def test_every_level_has_a_color_of_its_own() -> None:
+    def colors(*levels: int) -> list[str]:
+        chunks = [ChunkReport(n, n, n + 1, None, level, level) for n, level in enumerate(levels)]
+        bars = draw_timeline("", "", chunks, lambda chunk: torch.zeros(3, 4, 4, dtype=torch.uint8)).axes[1]
+        drawn = sorted((bar.get_x(), to_hex(bar.get_facecolor())) for bar in bars.patches)
+        return [color for _, color in drawn]
+
+    assert colors(32, 2, 8, 2) == [COARSE, FINE, BETWEEN, FINE]
+    assert colors(32, 2) == [COARSE, FINE]
+    assert colors(2, 2) == [FINE, FINE]
+
+
 def test_a_question_with_dollars_and_newlines_is_drawn_as_it_is(
     engine: VideoX2L, made_clip: Path, tmp_path: Path
 ) -> None:
@@ -76,13 +115,13 @@ def test_a_picture_that_can_not_be_saved_is_an_error(answer: Answer, tmp_path: P
 
 
 def test_json_holds_what_the_issue_promises(answer: Answer) -> None:
-    printed = json.loads(json.dumps(answer.to_json()))
+    printed = json.loads(json.dumps(answer.to_json(), allow_nan=False))
     promised = {"answer", "chunks", "cache_tokens", "full_cache_tokens", "timings_s", "model", "index_reused"}
     assert promised <= printed.keys()
     assert printed["answer"] == answer.text
-    assert [set(chunk) for chunk in printed["chunks"]] == [{"index", "start_s", "end_s", "score", "level"}] * len(
-        answer.chunks
-    )
+    assert [set(chunk) for chunk in printed["chunks"]] == [
+        {"index", "start_s", "end_s", "score", "level", "ratio"}
+    ] * len(answer.chunks)
     assert printed["cache_tokens"] < printed["full_cache_tokens"]
     assert {"index", "relevance", "load", "first_token"} <= printed["timings_s"].keys()
     assert printed["index_reused"] is False

@@ -12,7 +12,7 @@ import torch
 from checkpoints import save_video_xl_2
 from safetensors.torch import load_file, save_file
 
-from videox2l import Sampling, VideoX2L
+from videox2l import Manual, Sampling, TopK, VideoX2L
 from videox2l.answering.generation import Generation
 from videox2l.cli import main
 from videox2l.compression.group_pooling import GroupPooling
@@ -25,7 +25,6 @@ from videox2l.models.video_xl.adapter import VideoXL
 from videox2l.models.video_xl_2.adapter import VideoXL2
 from videox2l.models.video_xl_2.config import VideoXL2Config
 from videox2l.models.video_xl_2.timestamps import clock_times_to_seconds, time_text
-from videox2l.oracles.manual import Manual
 from videox2l.store import DiskStore
 
 GOLDEN = Path(__file__).parent / "golden" / "videoxl2"
@@ -42,7 +41,7 @@ def directory(tmp_path: Path) -> Path:
 @pytest.fixture
 def engine(video_xl_2) -> VideoX2L:
     """Chunks of one group of four frames."""
-    return VideoX2L(video_xl_2, chunk_frames=4, k=1)
+    return VideoX2L(video_xl_2, chunk_frames=4, selector=TopK(1))
 
 
 def test_the_registry_tells_the_two_families_of_one_model_type_apart(video_xl, video_xl_2):
@@ -57,13 +56,13 @@ def test_a_video_is_indexed_and_asked_about(engine, made_clip):
     texts = [7, 7, 7, 8]  # "Time 8.0s:" has 7 tokens, "Time 11.0s:" has 8
     assert [entry.raw_tokens for entry in index.entries] == [text + 144 for text in texts]
     assert [entry.tokens[4] for entry in index.entries] == [151, 43, 43, 152]
-    answer = engine.ask(index, QUESTION, oracle=Manual((2,)), generation=SHORT)
+    answer = engine.ask(index, QUESTION, selector=Manual((2,)), generation=SHORT)
     assert [chunk.level for chunk in answer.chunks] == [1, 4, 1, 1]
     assert answer.cache_tokens == len(index.prompt) + 2 * 151 + 43 + 152
     assert answer.text
 
 
-@pytest.mark.parametrize("oracle", ["attention", "qk", "probe", "random", "uniform"])
+@pytest.mark.parametrize("oracle", ["attention", "qk", "probe", "random"])
 def test_every_oracle_scores_its_chunks(engine, made_clip, oracle):
     index = engine.index(made_clip, Sampling(frames=12))
     answer = engine.ask(index, QUESTION, oracle=oracle, generation=SHORT)

@@ -12,17 +12,27 @@ if TYPE_CHECKING:
     from videox2l.engine import Chat, VideoX2L
     from videox2l.errors import VideoX2LError
     from videox2l.index.video_index import VideoIndex
+    from videox2l.selection.budget import Budget
+    from videox2l.selection.even import Even
+    from videox2l.selection.manual import Manual
+    from videox2l.selection.one_level import OneLevel
+    from videox2l.selection.top_k import TopK
     from videox2l.video import FrameArray, Sampling
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Answer",
+    "Budget",
     "Chat",
+    "Even",
     "FrameArray",
     "Generation",
+    "Manual",
+    "OneLevel",
     "Sampling",
     "SummaryTokens",
+    "TopK",
     "VideoIndex",
     "VideoX2L",
     "VideoX2LError",
@@ -30,11 +40,16 @@ __all__ = [
 
 _HOMES = {
     "Answer": "answering.answer",
+    "Budget": "selection.budget",
     "Chat": "engine",
+    "Even": "selection.even",
     "FrameArray": "video",
     "Generation": "answering.generation",
+    "Manual": "selection.manual",
+    "OneLevel": "selection.one_level",
     "Sampling": "video",
     "SummaryTokens": "compression.summary_tokens",
+    "TopK": "selection.top_k",
     "VideoIndex": "index.video_index",
     "VideoX2L": "engine",
     "VideoX2LError": "errors",

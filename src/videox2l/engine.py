@@ -21,8 +21,10 @@ from videox2l.index.spec import IndexSpec
 from videox2l.index.video_index import VideoIndex
 from videox2l.models.base import MLLM, Turn
 from videox2l.models.load import load_model
-from videox2l.oracles.registry import Oracle, OracleSettings, make_oracle
-from videox2l.selection.top_k import select_top_k
+from videox2l.oracles.base import Oracle
+from videox2l.oracles.registry import make_oracle
+from videox2l.selection.base import Selector
+from videox2l.selection.registry import make_selector
 from videox2l.store import Store, open_store
 from videox2l.tracks.contrastive_head import ContrastiveHead
 from videox2l.tracks.dual_encoder import DualEncoder, HubDualEncoder
@@ -39,20 +41,18 @@ class VideoX2L:
 
     compressor: levels and how they are made; by default the way the model was published with, else `keydiff`.
     chunk_frames: frames in a chunk, or the first chunks' sizes one by one, the last one repeated; by default the
-    model's own. oracle: by name, or one of your own. encoder: the dual encoder that embeds frames for the contrastive
-    oracle. k: chunks re-loaded at the finest level. moments: what the manual oracle selects. seed: of the random
-    oracle. smoothing: width in chunks over which an oracle's scores are smoothed. store: where indexes are kept.
+    model's own. oracle: what scores the chunks, by name, or one made already. selector: what chooses each chunk's
+    level, by name with its defaults, or one made already as `TopK(k=5)`; by default the 3 best chunks are read at the
+    finest level. encoder: the dual encoder that embeds frames for the contrastive oracle. store: where indexes are
+    kept.
     """
 
     model: MLLM
     compressor: Compressor = None  # type: ignore[assignment]  # until __post_init__
     chunk_frames: int | tuple[int, ...] = None  # type: ignore[assignment]  # until __post_init__
     oracle: str | Oracle = "attention"
+    selector: str | Selector = "top_k"
     encoder: DualEncoder | None = None
-    k: int = 3
-    moments: str = ""
-    seed: int = 0
-    smoothing: float = 0.0
     store: Store = field(default_factory=lambda: open_store("ram"))
 
     def __post_init__(self) -> None:
@@ -67,11 +67,9 @@ class VideoX2L:
                 f"chunk_frames={self.chunk_frames} cuts through the groups of {group} frames that {self.model.name} "
                 f"reads together: pass a multiple of {group}"
             )
-        if self.k < 0:
-            raise SettingsError(f"k={self.k} is negative: pass how many chunks to re-load in full detail")
         self.compressor = self.compressor or default_compressor(self.model)
-        if isinstance(self.oracle, str):
-            self._oracle(self.oracle, self.k)
+        oracle = make_oracle(self.oracle, encoder=self.encoder)
+        make_selector(self.selector).check(self.compressor.levels, oracle.levels)
 
     @classmethod
     def from_pretrained(
@@ -132,15 +130,15 @@ class VideoX2L:
         question: str,
         *,
         oracle: str | Oracle | None = None,
-        k: int | None = None,
+        selector: str | Selector | None = None,
         generation: Generation | None = None,
         history: tuple[Turn, ...] = (),
         finished: Callable[[Answer], None] = lambda _: None,
     ) -> AnswerStream:
         """Answer a question piece by piece: iterate over the text, then read `.answer`.
 
-        oracle, k: instead of this engine's. history: earlier turns, which stay in the context. finished: called once
-        with the finished answer.
+        oracle, selector: instead of this engine's. history: earlier turns, which stay in the context. finished: called
+        once with the finished answer.
         Raises: QuestionError if the question is empty or too long; SettingsError, also if another model made the index.
         """
         check_question(question)
@@ -149,7 +147,7 @@ class VideoX2L:
         ids = self.model.question_ids(question, history)
         self._check_length(len(ids))
         with clock("relevance"), torch.no_grad():
-            selection = self._select(index, question, oracle, self.k if k is None else k)
+            selection = self._select(index, question, oracle or self.oracle, selector or self.selector)
         generation = generation or Generation()
         with clock("load"), torch.no_grad():
             cache = load_cache(self.model, index, selection.levels, room=len(ids) + generation.max_new_tokens)
@@ -160,15 +158,12 @@ class VideoX2L:
         """A conversation about an indexed video."""
         return Chat(self, index)
 
-    def _select(self, index: VideoIndex, question: str, oracle: str | Oracle | None, k: int) -> Selection:
-        chosen = oracle or self.oracle
-        chosen = self._oracle(chosen, k) if isinstance(chosen, str) else chosen
-        scores = chosen.score(self.model, index, question)
-        selection = select_top_k(scores, index, None if chosen.decides else k)
-        return replace(selection, notes=chosen.notes(question))
-
-    def _oracle(self, name: str, k: int) -> Oracle:
-        return make_oracle(name, OracleSettings(k, self.seed, self.moments, self.encoder, self.smoothing))
+    def _select(self, index: VideoIndex, question: str, oracle: str | Oracle, selector: str | Selector) -> Selection:
+        oracle, selector = make_oracle(oracle, encoder=self.encoder), make_selector(selector)
+        if not selector.needs_scores:
+            return selector.select(None, index)
+        selection = selector.select(oracle.score(self.model, index, question), index)
+        return replace(selection, notes=(*oracle.notes(question), *selection.notes))
 
     @property
     def _chunk_sizes(self) -> tuple[int, ...]:

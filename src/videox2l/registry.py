@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any, Generic, TypeVar
@@ -43,12 +43,22 @@ class Registry(Generic[T]):
         """The settings that the class of a name takes."""
         return tuple(field.name for field in fields(self[name]) if field.init)  # type: ignore[arg-type]
 
+    def required(self, name: str) -> tuple[str, ...]:
+        """Those of the settings that have no default."""
+        known = fields(self[name])  # type: ignore[arg-type]
+        return tuple(field.name for field in known if field.default is field.default_factory is MISSING)
+
     def make(self, name: str, **settings: Any) -> T:
-        """An instance. Raises: SettingsError for an unknown name, or a setting that the class does not have."""
+        """An instance.
+
+        Raises: SettingsError for an unknown name, a setting that the class does not have, or one that it lacks.
+        """
         known = self.settings(name)
         if unknown := [setting for setting in settings if setting not in known]:
             has = f"it has {', '.join(known)}" if known else "it has none"
             raise SettingsError(f"{self.kind} {name} has no setting {unknown[0]!r}: {has}")
+        if missing := [setting for setting in self.required(name) if setting not in settings]:
+            raise SettingsError(f"{self.kind} {name} needs {missing[0]}: pass a value for it")
         return self[name](**settings)
 
     def describe(self, chosen: T) -> dict[str, Any]:

@@ -173,23 +173,33 @@ class Selection:
     """A level for every chunk, and the relevance scores that led to it.
 
     levels: nominal compression ratio per chunk, in temporal order.
-    scores: relevance per chunk, higher is more relevant; comparable only within one question.
-    moments: the most relevant chunks among those read at the finest ratio, best first.
-    notes: what the user should know of how it came about.
+    scores: relevance per chunk, higher is more relevant; comparable only within one question. None where nothing was
+        scored.
+    moments: the chunks that were chosen to be read in full detail, the most relevant first, or in temporal order where
+        nothing was scored.
+    notes: what the user should know about how it came about.
     """
 
     levels: tuple[int, ...]
-    scores: tuple[float, ...]
+    scores: tuple[float, ...] | None
     moments: tuple[int, ...]
     notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class ChunkReport:
-    """What an answer says of one chunk: its time span in seconds, relevance score and real compression ratio."""
+    """What an answer says about one chunk.
+
+    index: its place in the video, from 0.
+    start_s, end_s: its time span in seconds.
+    score: its relevance to the question; None where nothing was scored.
+    level: the level it was read at, a nominal compression ratio.
+    ratio: its real compression ratio, raw tokens for each KV that was read; None where none was.
+    """
 
     index: int
     start_s: float
     end_s: float
-    score: float
+    score: float | None
     level: int
+    ratio: float | None

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class Answer:
     """An answer to one question.
 
-    moments: the chunks it came from, most relevant first: the k highest-scored of those read at the finest level.
+    moments: the chunks it came from: those that the selector chose to read in full detail, the most relevant first.
     cache_tokens: prompt and video tokens in the cache it was decoded from; full_cache_tokens: the same without
     compression. timings_s: seconds by stage. notes: what the user should know, as words the model has no token for.
     """

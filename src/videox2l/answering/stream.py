@@ -11,7 +11,7 @@ import torch
 
 from videox2l.answering.answer import Answer
 from videox2l.answering.generation import Generation, generate, stream_text
-from videox2l.index.video_index import VideoIndex
+from videox2l.index.video_index import ChunkEntry, VideoIndex
 from videox2l.kv.cache import KVCache
 from videox2l.models.base import MLLM
 from videox2l.types import ChunkReport, Selection
@@ -33,6 +33,13 @@ class Clock:
             self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - started
 
 
+def chunk_report(entry: ChunkEntry, level: int, score: float | None) -> ChunkReport:
+    """What an answer says about a chunk that was read at a level."""
+    tokens = entry.tokens[level]
+    ratio = entry.raw_tokens / tokens if tokens else None
+    return ChunkReport(entry.chunk.index, entry.chunk.start_s, entry.chunk.end_s, score, level, ratio)
+
+
 class AnswerStream:
     """An answer as it is decoded: an iterator over pieces of text, and `.answer` once they are all taken."""
 
@@ -52,9 +59,10 @@ class AnswerStream:
         self._pieces = stream_text(generate(model, cache, ids, generation), model.tokenizer, generation.stop)
         self._text = ""
         self._finished = False
+        scores = selection.scores or (None,) * len(index.entries)
         reports = tuple(
-            ChunkReport(entry.chunk.index, entry.chunk.start_s, entry.chunk.end_s, score, level)
-            for entry, level, score in zip(index.entries, selection.levels, selection.scores, strict=True)
+            chunk_report(entry, level, score)
+            for entry, level, score in zip(index.entries, selection.levels, scores, strict=True)
         )
         unknown = model.unknown_words(question)
         notes = (f"{model.name} does not know: {', '.join(unknown)}",) if unknown else ()

@@ -1,4 +1,4 @@
-"""The timeline picture of an answer: thumbnails over time, relevance as bars, the fine chunks marked."""
+"""The timeline picture of an answer: thumbnails over time, relevance as bars, the level of each chunk as its color."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from videox2l.errors import SettingsError, StoreError
 from videox2l.times import clock
 from videox2l.types import ChunkReport
 
-FINE, COARSE = "#2563eb", "#cbd5e1"
+FINE, BETWEEN, COARSE = "#2563eb", "#93c5fd", "#cbd5e1"
 THUMBNAILS = 12
 
 
 def draw_timeline(title: str, subtitle: str, chunks: Sequence[ChunkReport], thumbnails: Tensor) -> Figure:
-    """Relevance and level of every chunk, with frame thumbnails above.
+    """Relevance and level of every chunk, with frame thumbnails above; bars of equal height where nothing was scored.
 
     thumbnails: a picture of each chunk, uint8 (chunks, 3, h, w).
     """
@@ -30,7 +30,8 @@ def draw_timeline(title: str, subtitle: str, chunks: Sequence[ChunkReport], thum
     widths = np.array([chunk.end_s - chunk.start_s for chunk in chunks])
     begin_s, end_s = starts[0], starts[-1] + widths[-1]
 
-    finest = min(chunk.level for chunk in chunks)
+    levels = sorted({chunk.level for chunk in chunks})
+    colors = {level: BETWEEN for level in levels} | {levels[-1]: COARSE} | {levels[0]: FINE}
     shown = np.unique(np.linspace(0, len(chunks) - 1, THUMBNAILS).astype(int))
     cell_s = (end_s - begin_s) / len(shown)
     strip.set_ylim(0, 1)
@@ -40,15 +41,15 @@ def draw_timeline(title: str, subtitle: str, chunks: Sequence[ChunkReport], thum
         inset = strip.inset_axes(box, transform=strip.transData)
         inset.imshow(image)
         inset.set(xticks=[], yticks=[])
-        edge = FINE if chunks[chunk].level == finest else COARSE
         for spine in inset.spines.values():
-            spine.set(edgecolor=edge, linewidth=2)
+            spine.set(edgecolor=colors[chunks[chunk].level], linewidth=2)
     strip.set_axis_off()
     strip.set_title(title, loc="left", fontsize=12, wrap=True, parse_math=False)
 
-    scores = np.array([chunk.score for chunk in chunks])
+    scored = [chunk.score for chunk in chunks if chunk.score is not None]
+    scores = np.array(scored or [1.0] * len(chunks))
     floor = scores.min() - 0.08 * (np.ptp(scores) or 1.0)  # so that the least relevant chunk has a bar too
-    for level in sorted({chunk.level for chunk in chunks}):
+    for level in levels:
         of_level = np.array([chunk.level == level for chunk in chunks])
         bars.bar(
             starts[of_level],
@@ -56,10 +57,12 @@ def draw_timeline(title: str, subtitle: str, chunks: Sequence[ChunkReport], thum
             widths[of_level] * 0.96,
             bottom=floor,
             align="edge",
-            color=FINE if level == finest else COARSE,
+            color=colors[level],
             label=f"{level}x",
         )
-    bars.set(xlim=(begin_s, end_s), xlabel="time", ylabel="relevance")
+    bars.set(xlim=(begin_s, end_s), xlabel="time", ylabel="relevance" if scored else None)
+    if not scored:
+        bars.set_yticks([])
     bars.xaxis.set_major_locator(MaxNLocator(10, integer=True))
     bars.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: clock(seconds)))
     bars.spines[["top", "right"]].set_visible(False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -19,7 +18,7 @@ from videox2l.cli.options import (
     VideoArgument,
     with_options,
 )
-from videox2l.cli.output import index_with_progress, print_answer, print_index
+from videox2l.cli.output import index_with_progress, print_answer, print_index, print_json
 from videox2l.errors import VideoX2LError
 
 app = typer.Typer(
@@ -93,7 +92,7 @@ def chat(
             typer.echo(f"error: {error}", err=True)
             continue
         if as_json:
-            typer.echo(json.dumps(stream.answer.to_json(), ensure_ascii=False))
+            print_json(stream.answer.to_json())
         else:
             typer.echo()
             print_answer(stream.answer, verbose=False, as_json=False, with_text=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from videox2l.cli.options import EngineOptions, Json, SamplingOptions, with_options
+from videox2l.cli.output import print_json
 
 Out = Annotated[Path, typer.Option(help="Directory to write to.")]
 Minutes = Annotated[float, typer.Option(help="Length of each video.")]
@@ -34,7 +34,7 @@ def demo(
     engine = VideoX2L.from_pretrained("nano")
     shown = run_demo(engine, out, DemoSettings(seed), progress=lambda line: typer.echo(line, err=True))
     if as_json:
-        typer.echo(json.dumps(shown.to_json(), ensure_ascii=False))
+        print_json(shown.to_json())
         return
     wide_console(110).print(demo_table(shown))
     typer.echo(f"saved in {out}: the video, the timeline of the first answer, and all of this as JSON")
@@ -75,9 +75,12 @@ def synth(
             raise typer.Exit(130) from None
     for note in report.notes:
         typer.echo(f"note: {note}", err=True)
-    values = {"directory": str(out), "made": report.made, "kept": report.kept, "questions": report.questions}
-    text = f"{report.made} videos made, {report.kept} kept, {report.questions} questions in {out / 'questions.jsonl'}"
-    typer.echo(json.dumps(values) if as_json else text)
+    if as_json:
+        counts = {"made": report.made, "kept": report.kept, "questions": report.questions}
+        print_json({"directory": str(out), **counts})
+        return
+    file = out / "questions.jsonl"
+    typer.echo(f"{report.made} videos made, {report.kept} kept, {report.questions} questions in {file}")
 
 
 evaluation = typer.Typer(help="Measure a model.", no_args_is_help=True)
@@ -102,8 +105,8 @@ def evaluate(
     """Exact match by task on fresh needle videos, read back from mp4, with 95% intervals.
 
     Beside the settings asked for stand, on the same videos and questions: the finest and the coarsest level everywhere,
-    the other oracles (a random one among them), one ratio for all chunks in a cache of equal size, two passes, and no
-    compression.
+    the other oracles (a random one among them), evenly spaced chunks, one ratio for all chunks in a cache of equal size,
+    two passes, and no compression.
     """
     from videox2l.evaluation.needles import EvaluationProgress, NeedleEvaluation, evaluate_needles
     from videox2l.evaluation.needles_table import needles_table
@@ -137,7 +140,7 @@ def evaluate(
             typer.echo("interrupted: nothing was measured", err=True)
             raise typer.Exit(130) from None
     if as_json:
-        typer.echo(json.dumps(result.to_json(), ensure_ascii=False))
+        print_json(result.to_json())
     else:
         wide_console(150).print(needles_table(result))
 

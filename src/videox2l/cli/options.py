@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
@@ -20,6 +20,7 @@ from videox2l.times import parse_time
 if TYPE_CHECKING:
     from videox2l.answering.generation import Generation
     from videox2l.engine import VideoX2L
+    from videox2l.selection.base import Selector
     from videox2l.video import Sampling
 
 MODEL, VIDEO, SPEED, ANSWER = "Model", "Frames", "Compression and store", "Answer"
@@ -89,9 +90,6 @@ class EngineOptions:
     passes: Annotated[str, typer.Option(help="single_pass, or two_pass as published.", rich_help_panel=SPEED)] = (
         "single_pass"
     )
-    edge_ratio: Annotated[
-        str, typer.Option(help="Ratio of the first and last chunk: finest, a number, or none.", rich_help_panel=SPEED)
-    ] = "finest"
     chunk_frames: Annotated[
         str | None,
         typer.Option(
@@ -110,8 +108,7 @@ class EngineOptions:
     oracle: Annotated[
         str | None,
         typer.Option(
-            help="What scores the chunks: attention, qk, contrastive, probe, fusion, random, uniform or manual; "
-            "attention+qk fuses two.",
+            help="What scores the chunks: attention, qk, contrastive, probe, fusion or random; attention+qk fuses two.",
             show_default="contrastive if there is an encoder, else attention",
             rich_help_panel=ANSWER,
         ),
@@ -120,19 +117,48 @@ class EngineOptions:
         str | None,
         typer.Option(help="CLIP or SigLIP for the contrastive oracle: hub id or directory.", rich_help_panel=ANSWER),
     ] = None
-    k: Annotated[int, typer.Option(help="Chunks to re-load in full detail.", rich_help_panel=ANSWER)] = 3
-    moments: Annotated[
-        str,
-        typer.Option(help="For the manual oracle: chunk numbers (3,5) or times (1:10-1:30).", rich_help_panel=ANSWER),
-    ] = ""
     smoothing: Annotated[
         float, typer.Option(help="Smooth scores over so many chunks around each.", rich_help_panel=ANSWER)
     ] = 0.0
+    selector: Annotated[
+        str | None,
+        typer.Option(
+            help="What chooses each chunk's level: top_k, budget, manual, even or one_level.",
+            show_default="top_k",
+            rich_help_panel=ANSWER,
+        ),
+    ] = None
+    k: Annotated[
+        int | None,
+        typer.Option(
+            help="For top_k and even: chunks to re-load in full detail.", show_default="3", rich_help_panel=ANSWER
+        ),
+    ] = None
+    cache_tokens: Annotated[
+        int | None,
+        typer.Option(help="Choose by budget: the cache has at most so many tokens.", rich_help_panel=ANSWER),
+    ] = None
+    moments: Annotated[
+        str | None,
+        typer.Option(
+            help="Choose by hand: chunk numbers (3,5) or times (1:10-1:30, the end exclusive).", rich_help_panel=ANSWER
+        ),
+    ] = None
+    fine_edges: Annotated[
+        bool | None,
+        typer.Option(
+            "--fine-edges/--no-fine-edges",
+            help="Re-load the first and last chunk in full detail whatever is chosen.",
+            show_default="fine-edges, but for one_level",
+            rich_help_panel=ANSWER,
+        ),
+    ] = None
     seed: Annotated[int, typer.Option(help="Of the random oracle and of sampling.", rich_help_panel=ANSWER)] = 0
 
     def engine(self) -> VideoX2L:
         """Load the model with these settings; says on stderr when it is the bundled one by default."""
         from videox2l.engine import VideoX2L
+        from videox2l.oracles.registry import make_oracle
 
         if self.model is None:
             typer.echo(
@@ -141,10 +167,10 @@ class EngineOptions:
                 "Qwen/Qwen2.5-VL-7B-Instruct, by size.",
                 err=True,
             )
-        edge_ratio: Any = {"finest": "finest", "none": None}.get(self.edge_ratio, "number")
-        if edge_ratio == "number":
-            edge_ratio = numbers(self.edge_ratio, "edge-ratio")[0]
-        compression: dict[str, Any] = {"edge_ratio": edge_ratio}
+        selector = self._selector()
+        compression: dict[str, Any] = {}
+        if self.fine_edges is False:
+            compression["edge_ratio"] = None
         if self.levels is not None:
             compression["levels"] = numbers(self.levels, "levels")
         if self.passes != "single_pass":
@@ -152,7 +178,7 @@ class EngineOptions:
         if self.context is not None:
             compression["context"] = self.context
         chunk_frames = None if self.chunk_frames is None else numbers(self.chunk_frames, "chunk-frames")
-        return VideoX2L.from_pretrained(
+        engine = VideoX2L.from_pretrained(
             self.model or "nano",
             device=self.device,
             dtype=self.dtype,
@@ -162,12 +188,42 @@ class EngineOptions:
             compressor=self.compressor,
             compression=compression,
             chunk_frames=chunk_frames[0] if chunk_frames and len(chunk_frames) == 1 else chunk_frames,
-            k=self.k,
-            moments=self.moments,
-            seed=self.seed,
-            smoothing=self.smoothing,
+            selector=selector,
             positions=self.positions,
         )
+        named = make_oracle(engine.oracle, encoder=engine.encoder)
+        asked = make_oracle(engine.oracle, encoder=engine.encoder, seed=self.seed, smoothing=self.smoothing)
+        return engine if asked == named else replace(engine, oracle=asked)
+
+    def _selector(self) -> Selector:
+        """The selector asked for, by its name or by an option that only it has.
+
+        Raises: SettingsError for an option that the selector has no use for.
+        """
+        from videox2l.selection.manual import Manual
+        from videox2l.selection.registry import SELECTORS
+
+        if self.selector is not None:
+            name, because = self.selector, f"--selector {self.selector}"
+        elif self.moments is not None:
+            name, because = "manual", "--moments"
+        elif self.cache_tokens is not None:
+            name, because = "budget", "--cache-tokens"
+        else:
+            name, because = "top_k", "top_k, the default selector"
+        known, needs_scores = SELECTORS.settings(name), SELECTORS[name].needs_scores
+        for option, value, is_used in (
+            ("--k", self.k, "k" in known),
+            ("--cache-tokens", self.cache_tokens, "cache_tokens" in known),
+            ("--moments", self.moments, name == "manual"),
+            ("--oracle", self.oracle, needs_scores),
+            ("--smoothing", self.smoothing or None, needs_scores),
+        ):
+            if value is not None and not is_used:
+                raise SettingsError(f"{option} {value} means nothing to {because}: leave one of them out")
+        settings: dict[str, Any] = {"k": self.k, "cache_tokens": self.cache_tokens, "fine_edges": self.fine_edges}
+        settings = {setting: value for setting, value in settings.items() if value is not None}
+        return Manual.parse(self.moments or "", **settings) if name == "manual" else SELECTORS.make(name, **settings)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from videox2l.index.builder import IndexProgress
     from videox2l.index.video_index import VideoIndex
     from videox2l.video import Sampling
+
+
+def print_json(values: dict[str, Any]) -> None:
+    """One JSON object on stdout, in a line."""
+    typer.echo(json.dumps(values, ensure_ascii=False, allow_nan=False))
 
 
 def index_with_progress(engine: VideoX2L, video: Path, sampling: Sampling) -> VideoIndex:
@@ -64,7 +69,7 @@ def print_index(index: VideoIndex, passes: str, verbose: bool, as_json: bool) ->
             "index_reused": index.reused,
             "notes": list(index.notes),
         }
-        typer.echo(json.dumps(values, ensure_ascii=False))
+        print_json(values)
         return
     done = "found in the store" if index.reused else f"indexed in {index.seconds:.1f} s"
     typer.echo(f"{index.video_name}: {frames} frames in {len(index.entries)} chunks, {done}")
@@ -72,23 +77,24 @@ def print_index(index: VideoIndex, passes: str, verbose: bool, as_json: bool) ->
         for level in index.levels:
             tokens = index.tokens((level,) * len(index.entries))
             typer.echo(f"  {level}x everywhere: {tokens} of {index.full_tokens} tokens")
-        ways = ", ".join(f"{way} {tokens}" for way, tokens in index.decoder_tokens.items())
+        counts = ", ".join(f"{name} {tokens}" for name, tokens in index.decoder_tokens.items())
         if len(index.decoder_tokens) == 2:
-            ways += f", ratio {index.decoder_tokens['single_pass'] / index.decoder_tokens['two_pass']:.3f}"
-        typer.echo(f"  tokens through the decoder ({passes}): {ways}")
+            counts += f", ratio {index.decoder_tokens['single_pass'] / index.decoder_tokens['two_pass']:.3f}"
+        typer.echo(f"  tokens through the decoder ({passes}): {counts}")
 
 
 def print_answer(answer: Answer, verbose: bool, as_json: bool, with_text: bool = True) -> None:
     """The answer, the moments it came from, and what it cost."""
     if as_json:
-        typer.echo(json.dumps(answer.to_json(), ensure_ascii=False))
+        print_json(answer.to_json())
         return
     if with_text:
         typer.echo(answer.text)
     console = Console(stderr=True, highlight=False)
     moments = ", ".join(f"{clock(chunk.start_s)}-{clock(chunk.end_s)}" for chunk in answer.moments)
     ratio = answer.full_cache_tokens / answer.cache_tokens
-    console.print(f"[dim]from: {moments}[/dim]")
+    if moments:
+        console.print(f"[dim]from: {moments}[/dim]")
     console.print(
         f"[dim]cache: {answer.cache_tokens} of {answer.full_cache_tokens} tokens ({ratio:.1f}x smaller)[/dim]"
     )
@@ -98,6 +104,5 @@ def print_answer(answer: Answer, verbose: bool, as_json: bool, with_text: bool =
         stages = ", ".join(f"{stage} {seconds:.3f} s" for stage, seconds in answer.timings_s.items())
         console.print(f"[dim]{stages}; index {'reused' if answer.index_reused else 'made'}[/dim]")
         for chunk in answer.chunks:
-            console.print(
-                f"[dim]  {clock(chunk.start_s)}-{clock(chunk.end_s)}  {chunk.level:>3}x  {chunk.score:.4f}[/dim]"
-            )
+            score = "" if chunk.score is None else f"  {chunk.score:.4f}"
+            console.print(f"[dim]  {clock(chunk.start_s)}-{clock(chunk.end_s)}  {chunk.level:>3}x{score}[/dim]")

@@ -25,7 +25,12 @@ VIDEO, TIMELINE, REPORT = "needles.mp4", "timeline.png", "demo.json"
 
 @dataclass(frozen=True)
 class DemoSettings:
-    """seed: of the video and its questions. duration_s: its length. format: its rate and size."""
+    """What is demonstrated on.
+
+    seed: of the video and its questions; 0 by default.
+    duration_s: the video's length in seconds; 100 by default.
+    format: its frame rate and size in pixels; 8 frames a second of 320 x 240 by default.
+    """
 
     seed: int = 0
     duration_s: float = 100.0
@@ -36,8 +41,8 @@ class DemoSettings:
 class DemoAnswer:
     """One question of the demonstration.
 
-    needle_times_s: when what it asks about appears. moments_s: start and end of what was read in full detail because
-    it seemed relevant, most relevant first.
+    needle_times_s: when what it asks about appears. moments_s: start and end of what was chosen to be read in full
+    detail, the most relevant first.
     """
 
     task: str
@@ -95,7 +100,7 @@ def run_demo(
     asked[0][1].plot(directory / TIMELINE)  # the first task's answer hangs on one needle
     demo = Demo(directory, engine.model.name, index.duration_s, index.seconds, index.full_tokens, answers)
     try:
-        (directory / REPORT).write_text(json.dumps(demo.to_json(), indent=2) + "\n")
+        (directory / REPORT).write_text(json.dumps(demo.to_json(), indent=2, allow_nan=False) + "\n")
     except OSError as error:
         raise StoreError(f"can't write to {directory} ({error.strerror}): choose another place") from error
     return demo

@@ -14,7 +14,8 @@ from videox2l.answering.generation import Generation
 from videox2l.engine import VideoX2L
 from videox2l.errors import SettingsError
 from videox2l.evaluation.needles_result import NeedlesResult, Outcome, SettingResult
-from videox2l.evaluation.settings import PAPER, Setting, check_settings, comparison, of_size
+from videox2l.evaluation.settings import Setting, check_settings, comparison, of_size
+from videox2l.selection.top_k import TopK
 from videox2l.store import open_store
 from videox2l.synthesis.plan import NeedlePlan, NeedleSettings
 from videox2l.synthesis.questions import Question
@@ -62,12 +63,12 @@ def evaluate_needles(
 ) -> NeedlesResult:
     """Ask the same questions about the same fresh videos in every setting.
 
-    engine: the model, with its encoder. settings: by default the method and what it is compared with; differences are
+    engine: the model, with its encoder. settings: by default the engine's own and what it must beat; differences are
     measured against the first. Settings with the same compression share one index of each video; videos and indexes
     are deleted as soon as they are done with.
     Raises: SettingsError, VideoError, ModelError.
     """
-    settings = comparison(PAPER) if settings is None else settings
+    settings = comparison(Setting.of(engine), engine.encoder is not None) if settings is None else settings
     evaluation = evaluation or NeedleEvaluation()
     check_settings(settings, engine)
     plan = NeedlePlan(evaluation.needles)
@@ -86,12 +87,12 @@ def evaluate_needles(
             if number == 0:
                 settings = tuple(sized(settings, replace(engine, store=store), file, evaluation.sampling))
             for setting in settings:
-                able = setting.engine(replace(engine, store=store))
-                index = able.index(file, evaluation.sampling)
+                setting_engine = setting.engine(replace(engine, store=store))
+                index = setting_engine.index(file, evaluation.sampling)
                 index_s[setting.name] += built_s.setdefault(index.key, index.seconds)
                 started = time.perf_counter()
                 for question in video.questions:
-                    answer = able.ask(index, question.text, generation=GENERATION)
+                    answer = setting_engine.ask(index, question.text, generation=GENERATION)
                     outcomes[setting.name].append(judge(answer, question, setting, number))
                     answers += 1
                     progress(EvaluationProgress(number, evaluation.videos, answers, total))
@@ -125,7 +126,7 @@ def sized(settings: tuple[Setting, ...], engine: VideoX2L, file: Path, sampling:
 
 
 def judge(answer: Answer, question: Question, setting: Setting, video: int) -> Outcome:
-    """Whether an answer is right, word for word, and whether the oracle found the needles."""
+    """Whether an answer is right, word for word, and whether the needles were found."""
     needles = {
         chunk.index
         for chunk in answer.chunks
@@ -134,14 +135,12 @@ def judge(answer: Answer, question: Question, setting: Setting, video: int) -> O
     }
     found: dict[str, float] = {}
     if needles and setting.selects:
-        ranked = sorted(answer.chunks, key=lambda chunk: -chunk.score)  # stable: ties go to the earlier chunk
-        finest = min(chunk.level for chunk in answer.chunks)
-        in_detail = {chunk.index for chunk in answer.chunks if chunk.level == finest}
-        found = {
-            f"@{k}": len(needles & {chunk.index for chunk in ranked[:k]}) / len(needles)
-            for k in sorted({1, setting.k} - {0})
-        }
-        found["in_detail"] = len(needles & in_detail) / len(needles)
+        scored = [(chunk.score, chunk.index) for chunk in answer.chunks if chunk.score is not None]
+        ranked = [index for _, index in sorted(scored, key=lambda pair: -pair[0])]  # of equal scores the earlier first
+        k = setting.selector.k if isinstance(setting.selector, TopK) else 1
+        read = {f"@{best}": ranked[:best] for best in sorted({1, k} - {0})} if scored else {}
+        read["in_detail"] = [chunk.index for chunk in answer.chunks if chunk.level == setting.compressor.levels[0]]
+        found = {name: len(needles.intersection(chunks)) / len(needles) for name, chunks in read.items()}
     return Outcome(
         video=video,
         task=question.task,

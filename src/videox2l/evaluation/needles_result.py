@@ -26,9 +26,9 @@ DETAIL_TASKS = ("attribute", "where", "when", "exist")
 class Outcome:
     """One question in one setting.
 
-    recall: shares of the needles' chunks among the top-k by score ("@1", "@3"), and among those read in full detail
-    ("in_detail", which a video's first and last chunk may be without a place among the k); empty where nothing is
-    selected or no needle matters.
+    recall: shares of the needles' chunks among the top-k by score ("@1", "@3"; only where chunks are scored), and
+    among those read in full detail ("in_detail", which a video's first and last chunk may be without a place among
+    the k); empty where nothing is selected or no needle matters.
     """
 
     video: int
@@ -43,8 +43,11 @@ class Outcome:
 
 @dataclass(frozen=True)
 class SettingResult:
-    """All questions in one setting; index_s and ask_s: seconds all videos and all questions took, an index that
-    settings share counted for each."""
+    """All questions in one setting.
+
+    index_s: seconds that indexing all videos took; an index that several settings share counts in full for each.
+    ask_s: seconds that all questions took.
+    """
 
     setting: Setting
     outcomes: tuple[Outcome, ...]

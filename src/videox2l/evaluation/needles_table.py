@@ -14,12 +14,12 @@ def needles_table(result: NeedlesResult) -> RenderableType:
     """A table to print with rich, and lines that say what was measured."""
     table = one_setting(result.settings[0]) if len(result.settings) == 1 else many_settings(result)
     needles = result.needles
-    about = (
+    measured = (
         f"{result.model}: {result.videos} fresh videos of {needles.duration_s:.0f} s, seed {needles.seed}, "
         f"{len(result.settings[0].outcomes)} questions in each setting; exact match with 95% intervals. recall: "
         "share of the needles' chunks among the k of highest score (@k), and among those read in full detail (read)"
     )
-    return Group(Text(about), table, *(Text(f"note: {note}") for note in result.notes))
+    return Group(Text(measured), table, *(Text(f"note: {note}") for note in result.notes))
 
 
 def one_setting(result: SettingResult) -> Table:
@@ -64,7 +64,7 @@ def many_settings(result: NeedlesResult) -> Table:
     priors = [_share(first.prior(task)) for task in first.tasks]
     table.add_row("prior: most frequent answer", "", *priors, "", "", "")
     for each in result.settings:
-        ratio = f" ({each.setting.compressor.levels[0]}x)" if each.setting.same_size_as else ""
+        ratio = f" ({each.setting.compressor.levels[-1]}x)" if each.setting.same_size_as else ""
         table.add_row(
             Text(each.setting.name + ratio),
             f"{each.cache_tokens:.0f}\n{each.times_smaller:.1f}x",

@@ -1,97 +1,144 @@
-"""What an evaluation compares: ways to index a video and to choose what is read of it in full detail."""
+"""What an evaluation compares: how a video is indexed, and how it is chosen what is read in full detail."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 import torch
 
 from videox2l.compression.base import Compressor
-from videox2l.compression.summary_tokens import SummaryTokens
+from videox2l.compression.registry import COMPRESSORS
 from videox2l.engine import VideoX2L
 from videox2l.errors import SettingsError
 from videox2l.index.video_index import VideoIndex
 from videox2l.oracles.base import Oracle
-from videox2l.selection.top_k import select_top_k
+from videox2l.selection.base import Selector
+from videox2l.selection.even import Even
+from videox2l.selection.one_level import OneLevel
+from videox2l.selection.registry import make_selector
+from videox2l.selection.top_k import TopK
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One way to answer, by name.
+    """One way to answer.
 
-    compressor: levels and how they are made; one level is the same compression for every chunk, (1,) none at all.
-    oracle, k: what is re-loaded in full detail, where there are two levels. chunk_frames: frames in a chunk.
-    same_size_as: the name of an earlier setting; the levels are then the one ratio whose cache comes closest to its
-    size.
+    name: what it is called in results; it has no default.
+    compressor: the levels and how they are made; visual summary tokens at 2x and 32x by default. One level is the same
+        compression for every chunk, (1,) none at all.
+    oracle: what scores the chunks, where the selector reads scores: a name, or one made already; "contrastive" by
+        default.
+    selector: what chooses each chunk's level, where there are several; the 3 best chunks by default.
+    chunk_frames: frames in a chunk, or the first chunks' sizes one by one, the last one repeated; 10 by default.
+    same_size_as: the name of an earlier setting. All chunks are then read at the one ratio whose cache comes closest
+        to that setting's in size. None, the default, leaves the levels as they are.
     """
 
     name: str
-    compressor: Compressor = field(default_factory=SummaryTokens)
+    compressor: Compressor = field(default_factory=lambda: COMPRESSORS.make("summary_tokens"))
     oracle: str | Oracle = "contrastive"
-    k: int = 3
+    selector: Selector = field(default_factory=TopK)
     chunk_frames: int | tuple[int, ...] = 10
     same_size_as: str | None = None
 
     @classmethod
     def of(cls, engine: VideoX2L) -> Setting:
         """The setting an engine is in, named after it."""
-        levels = engine.compressor.levels
+        levels, selector = engine.compressor.levels, make_selector(engine.selector)
         name = "/".join(f"{level}x" for level in levels)
-        name += f", {engine.oracle}, k={engine.k}" if len(levels) > 1 else " everywhere"
-        return cls(name, engine.compressor, engine.oracle, engine.k, engine.chunk_frames)
+        if len(levels) == 1:
+            name += " everywhere"
+        else:
+            name += f", {engine.oracle}" if selector.needs_scores else ""
+            name += f", k={selector.k}" if isinstance(selector, TopK) and selector.fine_edges else f", {selector}"
+        return cls(name, engine.compressor, engine.oracle, selector, engine.chunk_frames)
 
     @property
     def selects(self) -> bool:
-        """Whether chunks differ in level, so that the oracle matters."""
-        return self.same_size_as is None and len(self.compressor.levels) > 1
+        """Whether some chunks are read in more detail than others."""
+        return self.same_size_as is None and len(self.compressor.levels) > 1 and not isinstance(self.selector, OneLevel)
 
     def engine(self, base: VideoX2L) -> VideoX2L:
         """The engine of this setting with another's model, encoder and store. Raises: SettingsError."""
-        # With one level there is nothing to select: the oracle that costs nothing.
-        oracle = self.oracle if self.selects else "uniform"
-        return replace(base, compressor=self.compressor, chunk_frames=self.chunk_frames, oracle=oracle, k=self.k)
+        selector = self.selector if self.selects or isinstance(self.selector, OneLevel) else OneLevel()
+        return replace(
+            base,
+            compressor=self.compressor,
+            chunk_frames=self.chunk_frames,
+            oracle=self.oracle if selector.needs_scores else base.oracle,
+            selector=selector,
+        )
+
+    def at_one_ratio(self, ratio: int) -> Setting:
+        """This setting with every chunk read at the same ratio."""
+        try:
+            compressor = replace(self.compressor, levels=(ratio,))
+        except SettingsError:  # a compressor that makes its coarse levels from the dense one keeps that too
+            compressor = replace(self.compressor, levels=(1, ratio))
+        return replace(self, compressor=compressor, selector=OneLevel(ratio))
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON object."""
-        values = asdict(self) | {"oracle": self.oracle if isinstance(self.oracle, str) else repr(self.oracle)}
-        return values if self.selects else {name: values[name] for name in values if name not in ("oracle", "k")}
+        values: dict[str, Any] = {"name": self.name, "compressor": described(self.compressor)}
+        if self.selects:
+            if self.selector.needs_scores:
+                values["oracle"] = str(self.oracle)
+            values["selector"] = described(self.selector)
+        return values | {"chunk_frames": self.chunk_frames, "same_size_as": self.same_size_as}
+
+
+def described(settings: Compressor | Selector) -> dict[str, Any]:
+    """The class and the settings of a compressor or selector."""
+    return {"class": type(settings).__name__, **asdict(settings)}
 
 
 def comparison(method: Setting, has_encoder: bool = True) -> tuple[Setting, ...]:
     """A setting among all it must beat; the others are measured against the first, the finest level everywhere.
 
-    A random oracle and one ratio for all chunks in a cache of equal size stand beside the method. has_encoder: whether
-    the model comes with the dual encoder that the contrastive oracle needs.
+    Beside the method stand other oracles (a random one among them), evenly spaced chunks, and one ratio for all chunks
+    in a cache of equal size. The video's first and last chunk are read in full detail in all of them, but for those
+    with one ratio everywhere.
+
+    method: the setting; only the full cache is compared with one that has a single level.
+    has_encoder: whether the model comes with the dual encoder that the contrastive oracle needs.
     """
     levels, name = method.compressor.levels, method.name.split(",")[0]
+    full = replace(method.at_one_ratio(1), name="full cache")
     if len(levels) == 1:
-        full = replace(method.compressor, levels=(1,))
-        return (method, Setting("full cache", full, chunk_frames=method.chunk_frames))
+        return (method, full)
+    return (
+        replace(method.at_one_ratio(levels[0]), name=f"{levels[0]}x everywhere"),
+        method,
+        *other_choices(method, name, has_encoder),
+        replace(method, name="one ratio, equal size", same_size_as=method.name),
+        replace(method.at_one_ratio(levels[-1]), name=f"{levels[-1]}x everywhere"),
+        *other_passes(method, name),
+        full,
+    )
 
-    def at(name: str, compressor: Compressor, same_size_as: str | None = None) -> Setting:
-        return replace(method, name=name, compressor=compressor, same_size_as=same_size_as)
 
-    other_passes = []
+def other_choices(method: Setting, name: str, has_encoder: bool) -> Iterator[Setting]:
+    """The same levels, other chunks."""
+    if method.selector.needs_scores:
+        for oracle in ["contrastive"] * has_encoder + ["probe", "attention", "random"]:
+            if oracle != method.oracle:
+                yield replace(method, name=f"{name}, {oracle}", oracle=oracle)
+    if isinstance(method.selector, TopK):
+        even = Even(method.selector.k, fine_edges=method.selector.fine_edges)
+        yield replace(method, name=f"{name}, evenly spaced", selector=even)
+
+
+def other_passes(method: Setting, name: str) -> Iterator[Setting]:
+    """The same levels, made in two passes instead of one or the other way round, where a compressor knows both."""
+    from videox2l.compression.summary_tokens import SummaryTokens
+
     if isinstance(method.compressor, SummaryTokens):
         passes: Literal["single_pass", "two_pass"] = (
             "two_pass" if method.compressor.passes == "single_pass" else "single_pass"
         )
-        other_passes = [at(f"{name}, {passes}", replace(method.compressor, passes=passes))]
-    oracles = ["contrastive"] * has_encoder + ["probe", "attention", "uniform", "random"]
-    return (
-        at(f"{levels[0]}x everywhere", replace(method.compressor, levels=levels[:1])),
-        method,
-        *(replace(method, name=f"{name}, {other}", oracle=other) for other in oracles if other != method.oracle),
-        at("one ratio, equal size", method.compressor, same_size_as=method.name),
-        at(f"{levels[-1]}x everywhere", replace(method.compressor, levels=levels[-1:])),
-        *other_passes,
-        at("full cache", replace(method.compressor, levels=(1,))),
-    )
-
-
-PAPER = Setting("2x/32x, contrastive")
-"""The method at the paper's settings."""
+        yield replace(method, name=f"{name}, {passes}", compressor=replace(method.compressor, passes=passes))
 
 
 def check_settings(settings: tuple[Setting, ...], engine: VideoX2L) -> None:
@@ -112,16 +159,15 @@ def check_settings(settings: tuple[Setting, ...], engine: VideoX2L) -> None:
 
 
 def of_size(setting: Setting, other: Setting, index: VideoIndex) -> Setting:
-    """The setting with the one level whose cache comes closest to that of another setting.
+    """The setting with the one ratio whose cache comes closest to that of another setting.
 
     index: a video's index under the other setting.
     """
-    nothing = torch.zeros(len(index.entries))
-    target = index.tokens(select_top_k(nothing, index, other.k).levels) - len(index.prompt)
+    scores = torch.zeros(len(index.entries)) if other.selector.needs_scores else None
+    target = index.tokens(other.selector.select(scores, index).levels) - len(index.prompt)
 
     def tokens(ratio: int) -> int:
         return sum(max(1, round(entry.raw_tokens / ratio)) for entry in index.entries)
 
     largest = max(entry.raw_tokens for entry in index.entries)
-    ratio = min(range(1, largest + 1), key=lambda ratio: abs(tokens(ratio) - target))
-    return replace(setting, compressor=replace(setting.compressor, levels=(ratio,)))
+    return setting.at_one_ratio(min(range(1, largest + 1), key=lambda ratio: abs(tokens(ratio) - target)))

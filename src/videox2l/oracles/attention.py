@@ -12,26 +12,27 @@ from videox2l.index.reload import chunk_spans, load_cache
 from videox2l.index.video_index import VideoIndex
 from videox2l.models.base import MLLM
 from videox2l.models.forward import Forward
-from videox2l.oracles.base import Oracle
+from videox2l.oracles.base import KVOracle
 
 
 @dataclass(frozen=True)
-class Attention(Oracle):
+class AttentionOracle(KVOracle):
     """Attention on a chunk, mean over heads, layers and the chunk's KVs (Video-X2L, arXiv 2506.21184, section 3.3).
 
-    The mean over KVs changes nothing among chunks of one size; it keeps a first or last chunk, which is stored finer,
-    from looking relevant by its size.
+    The mean over KVs changes nothing among chunks of equal size; it keeps a chunk that is stored finer from looking
+    relevant because of its size. A chunk without KVs at the level gets no attention: 0, the lowest score.
 
-    tokens: whose attention: the "last" question token's (it recalls best), or the mean of "all".
-    level: the level whose KVs are read; None is the coarsest.
+    tokens: whose attention counts: the "last" question token's, the default, which recalls best, or the mean over
+        "all" of them.
+    level: the level whose KVs are read, as its nominal compression ratio. None, the default, is the coarsest one,
+        which costs least; a finer one holds more to find.
     """
 
     tokens: Literal["last", "all"] = "last"
-    level: int | None = None
 
-    def score(self, model: MLLM, index: VideoIndex, question: str) -> Tensor:
+    def relevance(self, model: MLLM, index: VideoIndex, question: str) -> Tensor:
         """One forward of the question over the whole video at one level."""
-        levels = (self.level or index.levels[-1],) * len(index.entries)
+        levels = (self.level_in(index),) * len(index.entries)
         ids = model.question_ids(question)
         cache = load_cache(model, index, levels, room=len(ids))
         video_tokens = cache.length
@@ -47,5 +48,5 @@ class Attention(Oracle):
             layer_keys = keys[layer].repeat_interleave(asked.shape[0] // keys.shape[1], dim=0)
             logits = (asked @ layer_keys.transpose(1, 2)).float() / asked.shape[-1] ** 0.5
             mass += logits.masked_fill(hidden, float("-inf")).softmax(-1).mean(dim=(0, 1))
-        spans = chunk_spans(index, levels)
-        return torch.stack([mass[span].mean() for span in spans]).cpu() / len(forward.queries)
+        spans = [mass[span] for span in chunk_spans(index, levels)]
+        return torch.stack([span.sum() / max(len(span), 1) for span in spans]) / len(forward.queries)

@@ -3,26 +3,77 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from torch import Tensor
 
+from videox2l.errors import ModelError, SettingsError
 from videox2l.index.video_index import VideoIndex
 from videox2l.models.base import MLLM
 
 
 class Oracle(ABC):
-    """Scores every chunk's relevance to a question; higher is more relevant.
+    """Scores every chunk's relevance to a question; a selector makes levels of the scores.
 
-    decides: the scores are the choice itself: chunks above 0 are selected, whatever k is.
+    An oracle is a frozen dataclass with one method, `relevance`. Everybody else calls `score`.
     """
 
-    decides: ClassVar[bool] = False
-
     @abstractmethod
+    def relevance(self, model: MLLM, index: VideoIndex, question: str) -> Tensor:
+        """Relevance of each chunk to the question, finite, (chunks,); higher is more relevant."""
+
     def score(self, model: MLLM, index: VideoIndex, question: str) -> Tensor:
-        """Relevance of each chunk to the question, fp32 (chunks,)."""
+        """`relevance` in fp32 on the host, every value of it finite.
+
+        Raises: ModelError for a score that is not a finite number; SettingsError if there is not one for each chunk.
+        """
+        scores = self.relevance(model, index, question).float().cpu()
+        chunks, name = len(index.entries), type(self).__name__
+        if scores.shape != (chunks,):
+            raise SettingsError(
+                f"{name} gave scores of shape {tuple(scores.shape)}: {chunks} chunks need one score each"
+            )
+        if not scores.isfinite().all():
+            chunk = int((~scores.isfinite()).nonzero()[0])
+            raise ModelError(
+                f"{name} gave chunk {chunk} the score {scores[chunk]:g}: choose another oracle, or another dtype if "
+                f"{model.name} overflows in this one"
+            )
+        return scores
 
     def notes(self, question: str) -> tuple[str, ...]:
-        """What the user should know of how the question was read."""
+        """What the user should know about how the question was read."""
         return ()
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """The levels it was told to read by their ratios."""
+        return ()
+
+
+@dataclass(frozen=True)
+class KVOracle(Oracle):
+    """An oracle that reads every chunk's KVs at one level.
+
+    level: the level, as its nominal compression ratio. None, the default, is the coarsest one, which costs least; a
+        finer one holds more to find.
+    """
+
+    reads_finest: ClassVar[bool] = False
+    """Whether None is the finest level instead."""
+
+    level: int | None = field(default=None, kw_only=True)
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """The level, where it is given by its ratio."""
+        return () if self.level is None else (self.level,)
+
+    def level_in(self, index: VideoIndex) -> int:
+        """The level to read. Raises: SettingsError if the index does not have it."""
+        level = self.level or index.levels[0 if self.reads_finest else -1]
+        if level not in index.levels:
+            has = ", ".join(map(str, index.levels))
+            raise SettingsError(f"{type(self).__name__} can't read level {level}: the index has levels {has}")
+        return level

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -17,12 +17,12 @@ from videox2l.tracks.dual_encoder import DualEncoder
 class Contrastive(Oracle):
     """Cosine of the question with each of a chunk's embeddings, maximum over them (CLIP, arXiv 2103.00020).
 
-    encoder: the dual encoder the video was indexed with.
+    encoder: the dual encoder the video was indexed with; it has no default.
     """
 
-    encoder: DualEncoder
+    encoder: DualEncoder = field(repr=False)
 
-    def score(self, model: MLLM, index: VideoIndex, question: str) -> Tensor:
+    def relevance(self, model: MLLM, index: VideoIndex, question: str) -> Tensor:
         """One text embedding, one matrix product."""
         text = self.encoder.embed_text(question).cpu()  # (d,)
         embeddings, frame = index.embeddings(self.encoder)
@@ -31,7 +31,7 @@ class Contrastive(Oracle):
         return torch.full((len(ends),), -1.0).scatter_reduce(0, chunk, embeddings.float() @ text, "amax")
 
     def notes(self, question: str) -> tuple[str, ...]:
-        """Says where the question was cut, if it is longer than the text tower takes."""
+        """Where the question was cut, if it is longer than the text tower takes."""
         words, read = len(question.split()), len(self.encoder.readable(question).split())
         if read == words:
             return ()

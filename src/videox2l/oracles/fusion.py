@@ -20,18 +20,19 @@ class Fusion(Oracle):
     Ranks need no common scale, so a probability and a cosine fuse as they are; chunks of equal score share the mean of
     their ranks.
 
-    oracles: two or more that score; one that decides by itself has no ranking to fuse.
-    Raises: SettingsError.
+    oracles: two or more, in any order; they have no default.
+    constant: how little the first ranks stand out from the next ones; 60, the default, is the published value.
+    Raises: SettingsError for fewer than two oracles.
     """
 
     oracles: tuple[Oracle, ...]
     constant: float = 60.0
 
     def __post_init__(self) -> None:
-        if len(self.oracles) < 2 or any(oracle.decides for oracle in self.oracles):
-            raise SettingsError("fusion needs two or more oracles that score chunks, as in attention+contrastive")
+        if len(self.oracles) < 2:
+            raise SettingsError("fusion needs two or more oracles, as in attention+contrastive")
 
-    def score(self, model: MLLM, index: VideoIndex, question: str) -> Tensor:
+    def relevance(self, model: MLLM, index: VideoIndex, question: str) -> Tensor:
         """Every oracle once."""
         fused = torch.zeros(len(index.entries))
         for oracle in self.oracles:
@@ -42,5 +43,10 @@ class Fusion(Oracle):
         return fused
 
     def notes(self, question: str) -> tuple[str, ...]:
-        """What the oracles have to say."""
+        """The oracles' own notes."""
         return tuple(note for oracle in self.oracles for note in oracle.notes(question))
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """The oracles' own levels."""
+        return tuple(level for oracle in self.oracles for level in oracle.levels)

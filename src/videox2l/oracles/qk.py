@@ -11,19 +11,20 @@ from torch.nn import functional as F
 from videox2l.index.video_index import VideoIndex
 from videox2l.models.base import MLLM
 from videox2l.models.forward import Forward
-from videox2l.oracles.base import Oracle
+from videox2l.oracles.base import KVOracle
 
 
 @dataclass(frozen=True)
-class QueryKey(Oracle):
+class QueryKey(KVOracle):
     """Cosine of the question's mean query with the chunk's mean key, mean over layers (ReKV, arXiv 2503.00540).
 
-    level: the level whose keys are read; None is the coarsest.
+    A chunk without KVs at the level gets -1, the lowest cosine.
+
+    level: the level whose keys are read, as its nominal compression ratio. None, the default, is the coarsest one,
+        which costs least; a finer one holds more to find.
     """
 
-    level: int | None = None
-
-    def score(self, model: MLLM, index: VideoIndex, question: str) -> Tensor:
+    def relevance(self, model: MLLM, index: VideoIndex, question: str) -> Tensor:
         """One forward of the question behind the prompt alone, then one dot product per chunk and layer."""
         ids = model.question_ids(question)
         cache = model.new_cache(len(index.prompt) + len(ids))
@@ -33,8 +34,10 @@ class QueryKey(Oracle):
         asked = torch.stack([query.float().mean(dim=1) for query in forward.queries])  # (n_l, heads, d_h)
         groups = asked.shape[1] // model.kv_shape.heads
         asked = asked.unflatten(1, (-1, groups)).mean(dim=2).flatten(1)  # (n_l, n_h * d_h)
-        scores = []
-        for chunk in range(len(index.entries)):
-            keys = index.kv(chunk, self.level or index.levels[-1]).keys.to(asked)  # (n_l, n_h, n, d_h)
-            scores.append(F.cosine_similarity(asked, keys.mean(dim=2).flatten(1), dim=1).mean())
-        return torch.stack(scores).cpu()
+        level = self.level_in(index)
+        scores = torch.full((len(index.entries),), -1.0)
+        for chunk, entry in enumerate(index.entries):
+            if entry.tokens[level]:
+                keys = index.kv(chunk, level).keys.to(asked)  # (n_l, n_h, n, d_h)
+                scores[chunk] = F.cosine_similarity(asked, keys.mean(dim=2).flatten(1), dim=1).mean()
+        return scores

@@ -14,12 +14,15 @@ from videox2l.oracles.base import Oracle
 
 
 @dataclass(frozen=True)
-class Random(Oracle):
-    """Uniform random scores, seeded by `seed`, the video and the question."""
+class RandomOracle(Oracle):
+    """Uniform random scores from 0 to 1, drawn anew for every video and question.
+
+    seed: another one draws other scores for the same video and question. Default 0.
+    """
 
     seed: int = 0
 
-    def score(self, model: MLLM, index: VideoIndex, question: str) -> Tensor:
+    def relevance(self, model: MLLM, index: VideoIndex, question: str) -> Tensor:
         """The same scores for the same seed, index and question."""
         digest = hashlib.blake2b(f"{self.seed} {index.key} {question}".encode(), digest_size=7).digest()
         generator = torch.Generator().manual_seed(int.from_bytes(digest, "big"))

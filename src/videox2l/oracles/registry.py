@@ -2,73 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from typing import Any
 
 from videox2l.errors import SettingsError
-from videox2l.oracles.attention import Attention
 from videox2l.oracles.base import Oracle
-from videox2l.oracles.contrastive import Contrastive
 from videox2l.oracles.fusion import Fusion
-from videox2l.oracles.manual import Manual
-from videox2l.oracles.probe import Probe
-from videox2l.oracles.qk import QueryKey
-from videox2l.oracles.random import Random
 from videox2l.oracles.temporal import Temporal
-from videox2l.oracles.uniform import Uniform
+from videox2l.registry import Registry
 from videox2l.tracks.dual_encoder import DualEncoder
 
+ORACLES: Registry[Oracle] = Registry(
+    "oracle",
+    {
+        "attention": "videox2l.oracles.attention:AttentionOracle",
+        "contrastive": "videox2l.oracles.contrastive:Contrastive",
+        "fusion": "videox2l.oracles.fusion:Fusion",
+        "probe": "videox2l.oracles.probe:Probe",
+        "qk": "videox2l.oracles.qk:QueryKey",
+        "random": "videox2l.oracles.random:RandomOracle",
+    },
+)
 
-@dataclass(frozen=True)
-class OracleSettings:
-    """What the front doors let a user set of an oracle.
 
-    k: chunks to re-load. seed: for "random". moments: for "manual". encoder: for "contrastive". smoothing: width in
-    chunks over which scores are smoothed; 0 leaves them as they are.
+def make_oracle(
+    oracle: str | Oracle, *, encoder: DualEncoder | None = None, seed: int = 0, smoothing: float = 0.0
+) -> Oracle:
+    """An oracle by its name.
+
+    oracle: a name, or several joined by "+" for their fusion, as in "attention+qk"; "fusion" is that of the model's
+        own oracles, and of the contrastive one where there is an encoder. An oracle that is made already stays as it
+        is, but for smoothing.
+    encoder: the dual encoder that the video is indexed with, for oracles that have such a setting; by default none.
+    seed: for oracles that have such a setting. Default 0.
+    smoothing: standard deviation, in chunks, of the Gaussian that smooths the scores along time; 0, the default,
+        leaves them as they are.
+    Raises: SettingsError for an unknown name, or for an oracle that lacks what it needs.
     """
-
-    k: int = 3
-    seed: int = 0
-    moments: str = ""
-    encoder: DualEncoder | None = None
-    smoothing: float = 0.0
+    if isinstance(oracle, str):
+        oracles = tuple(_one_oracle(name, encoder, seed) for name in oracle.split("+"))
+        oracle = oracles[0] if len(oracles) == 1 else Fusion(oracles)
+    return Temporal(oracle, smoothing) if smoothing else oracle
 
 
-def contrastive(settings: OracleSettings) -> Contrastive:
-    """The contrastive oracle. Raises: SettingsError without a dual encoder."""
-    if settings.encoder is None:
+def _one_oracle(name: str, encoder: DualEncoder | None, seed: int) -> Oracle:
+    if name == "fusion":
+        names = ["contrastive"] * (encoder is not None) + ["attention", "qk"]
+        return Fusion(tuple(_one_oracle(name, encoder, seed) for name in names))
+    if encoder is None and "encoder" in ORACLES.required(name):
         raise SettingsError(
-            "the contrastive oracle needs a dual encoder: pass --encoder with a CLIP or SigLIP hub id or directory"
+            f"the {name} oracle needs a dual encoder: pass --encoder with a CLIP or SigLIP hub id or directory"
         )
-    return Contrastive(settings.encoder)
-
-
-def fusion(settings: OracleSettings) -> Fusion:
-    """The fusion of the model's own oracles, and of the contrastive one where there is an encoder."""
-    own = (Attention(), QueryKey())
-    return Fusion((contrastive(settings), *own) if settings.encoder else own)
-
-
-ORACLES: dict[str, Callable[[OracleSettings], Oracle]] = {
-    "attention": lambda settings: Attention(),
-    "contrastive": contrastive,
-    "fusion": fusion,
-    "manual": lambda settings: Manual.parse(settings.moments),
-    "probe": lambda settings: Probe(),
-    "qk": lambda settings: QueryKey(),
-    "random": lambda settings: Random(settings.seed),
-    "uniform": lambda settings: Uniform(settings.k),
-}
-
-
-def make_oracle(name: str, settings: OracleSettings) -> Oracle:
-    """The oracle of a name, or the fusion of several joined by "+", as in "attention+qk".
-
-    Raises: SettingsError for an unknown name, or one that lacks what it needs.
-    """
-    unknown = [part for part in name.split("+") if part not in ORACLES]
-    if unknown:
-        raise SettingsError(f"oracle {unknown[0]!r} is unknown: pass one of {', '.join(sorted(ORACLES))}")
-    parts = tuple(ORACLES[part](settings) for part in name.split("+"))
-    oracle = parts[0] if len(parts) == 1 else Fusion(parts)
-    return Temporal(oracle, settings.smoothing) if settings.smoothing else oracle
+    known: dict[str, Any] = {"seed": seed} if encoder is None else {"seed": seed, "encoder": encoder}
+    return ORACLES.make(name, **{setting: known[setting] for setting in ORACLES.settings(name) if setting in known})

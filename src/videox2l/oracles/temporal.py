@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -15,28 +16,33 @@ from videox2l.oracles.base import Oracle
 
 @dataclass(frozen=True)
 class Temporal(Oracle):
-    """Another oracle's scores, each the Gaussian mean of those around it.
+    """Another oracle's scores, each replaced by a Gaussian mean of those around it.
 
-    oracle: one that scores. width: standard deviation in chunks.
-    Raises: SettingsError.
+    oracle: whose scores are smoothed; it has no default.
+    width: standard deviation of the Gaussian, in chunks, above 0. Default 1; wider where a moment lasts longer than a
+        chunk.
+    Raises: SettingsError for a width that is not above 0.
     """
 
     oracle: Oracle
     width: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.width <= 0:
+        if not 0 < self.width < math.inf:
             raise SettingsError(f"smoothing={self.width} is not a width in chunks: pass a number above 0")
-        if self.oracle.decides:
-            raise SettingsError("chunks named by hand can't be smoothed: leave smoothing out")
 
-    def score(self, model: MLLM, index: VideoIndex, question: str) -> Tensor:
+    def relevance(self, model: MLLM, index: VideoIndex, question: str) -> Tensor:
         """The oracle once, then one small matrix product."""
         place = torch.arange(len(index.entries), dtype=torch.float32)
         weights = (-(((place - place[:, None]) / self.width) ** 2) / 2).exp()
         scores = self.oracle.score(model, index, question)
-        return (weights / weights.sum(dim=1, keepdim=True)) @ scores.float()
+        return (weights / weights.sum(dim=1, keepdim=True)) @ scores
 
     def notes(self, question: str) -> tuple[str, ...]:
-        """What the oracle has to say."""
+        """The oracle's own notes."""
         return self.oracle.notes(question)
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """The oracle's own levels."""
+        return self.oracle.levels

@@ -1,32 +1,35 @@
-"""Relevance to levels: the top-k chunks get the finest level, all others the coarsest."""
+"""The k most relevant chunks in full detail."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from torch import Tensor
 
-from videox2l.errors import SettingsError
 from videox2l.index.video_index import VideoIndex
+from videox2l.selection.base import Selector, best_first, check_k
 from videox2l.types import Selection
 
 
-def select_top_k(scores: Tensor, index: VideoIndex, k: int | None) -> Selection:
-    """Give the finest level to the k most relevant chunks, the coarsest to the rest.
+@dataclass(frozen=True)
+class TopK(Selector):
+    """The k chunks of highest score at the finest level, all others at the coarsest (Video-X2L, arXiv 2506.21184).
 
-    scores: relevance per chunk, (chunks,). k: None selects every chunk scored above 0; a k beyond the number of chunks
-    selects all. Among the k most relevant, chunks that the coarsest level already keeps at the finest ratio (a video's
-    first and last, by default) need no place. Ties go to the earlier chunk.
-    Raises: SettingsError if k is negative.
+    k: how many chunks; 3 by default. More find more and take more of the cache; a k beyond the video's chunks reads
+        all of them in full detail. Of equal scores the earlier chunk is taken.
+    fine_edges: whether the video's first and last chunk are read at the finest level whatever their score. They need
+        no place among the k. True by default, as published; False saves their tokens.
+    Raises: SettingsError for a negative k.
     """
-    if k is not None and k < 0:
-        raise SettingsError(f"k={k} is negative: pass how many chunks to re-load in full detail")
-    fine, coarse = index.levels[0], index.levels[-1]
-    order = scores.sort(descending=True, stable=True).indices.tolist()
-    already_fine = {c for c, e in enumerate(index.entries) if e.stored_as[coarse] == e.stored_as[fine]}
-    if k is None:
-        chosen = {chunk for chunk in order if scores[chunk] > 0}
-    else:
-        chosen = set([chunk for chunk in order if chunk not in already_fine][:k])
-    levels = tuple(fine if chunk in chosen else coarse for chunk in range(len(index.entries)))
-    wanted = len(chosen) if k is None else k
-    moments = [chunk for chunk in order if chunk in chosen or chunk in already_fine][:wanted]
-    return Selection(levels, tuple(scores.tolist()), tuple(moments))
+
+    k: int = 3
+
+    def __post_init__(self) -> None:
+        check_k(self.k)
+
+    def select(self, scores: Tensor | None, index: VideoIndex) -> Selection:
+        """The best k of the chunks that are not fine anyway; the moments are the best k of all."""
+        assert scores is not None
+        order, edges = best_first(scores), self.edges(index)
+        chosen = [chunk for chunk in order if chunk not in edges][: self.k]
+        return Selection(self.two_levels(chosen, index), tuple(scores.tolist()), tuple(order[: self.k]))

@@ -1,0 +1,75 @@
+"""What a selector is: the chunks' scores and an index in, a level for every chunk out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from torch import Tensor
+
+from videox2l.errors import SettingsError
+from videox2l.index.video_index import VideoIndex
+from videox2l.types import Selection
+
+
+@dataclass(frozen=True)
+class Selector(ABC):
+    """Chooses at which level every chunk of a video is read.
+
+    A selector is a frozen dataclass with one method, `select`.
+
+    fine_edges: whether the video's first and last chunk are read at the finest level whatever their score. They need
+        no place among the chunks a selector chooses, and count as moments only if their scores put them there. True
+        by default, as published; False saves their tokens.
+    """
+
+    needs_scores: ClassVar[bool] = True
+    """Whether `select` reads the scores; an oracle runs only if so."""
+    uses_middle_levels: ClassVar[bool] = False
+    """Whether `select` may choose any level of the index, not only the finest and the coarsest."""
+
+    fine_edges: bool = field(default=True, kw_only=True)
+
+    @abstractmethod
+    def select(self, scores: Tensor | None, index: VideoIndex) -> Selection:
+        """The level of every chunk.
+
+        scores: relevance per chunk, finite, (chunks,); higher is more relevant. None where no oracle ran.
+        Raises: SettingsError if this video can't be read so.
+        """
+
+    def check(self, levels: tuple[int, ...], read_by_oracle: Collection[int] = ()) -> None:
+        """Refuse levels that would be stored and never read.
+
+        levels: those that an index is made with. read_by_oracle: those that the oracle reads.
+        Raises: SettingsError.
+        """
+        unread = [level for level in levels[1:-1] if level not in read_by_oracle]
+        if unread and not self.uses_middle_levels:
+            raise SettingsError(
+                f"nothing would read level {unread[0]} of {','.join(map(str, levels))}: {type(self).__name__} chooses "
+                "the finest and the coarsest; pass two levels, or a selector that reads them all, as budget"
+            )
+
+    def edges(self, index: VideoIndex) -> frozenset[int]:
+        """The chunks that are read at the finest level whatever is chosen."""
+        return frozenset({0, len(index.entries) - 1} if self.fine_edges else ())
+
+    def two_levels(self, chosen: Collection[int], index: VideoIndex) -> tuple[int, ...]:
+        """The finest level for these chunks and the edges, the coarsest for all others."""
+        fine, coarse = index.levels[0], index.levels[-1]
+        read_fine = self.edges(index).union(chosen)
+        return tuple(fine if chunk in read_fine else coarse for chunk in range(len(index.entries)))
+
+
+def best_first(scores: Tensor) -> list[int]:
+    """The chunks by falling score; of equal ones the earlier comes first."""
+    return scores.sort(descending=True, stable=True).indices.tolist()
+
+
+def check_k(k: int) -> None:
+    """Raises: SettingsError for a negative number of chunks."""
+    if k < 0:
+        raise SettingsError(f"k={k} is negative: pass how many chunks to read in full detail, 0 or more")

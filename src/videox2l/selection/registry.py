@@ -1,0 +1,22 @@
+"""Every selector by name."""
+
+from __future__ import annotations
+
+from videox2l.registry import Registry
+from videox2l.selection.base import Selector
+
+SELECTORS: Registry[Selector] = Registry(
+    "selector",
+    {
+        "budget": "videox2l.selection.budget:Budget",
+        "even": "videox2l.selection.even:Even",
+        "manual": "videox2l.selection.manual:Manual",
+        "one_level": "videox2l.selection.one_level:OneLevel",
+        "top_k": "videox2l.selection.top_k:TopK",
+    },
+)
+
+
+def make_selector(selector: str | Selector) -> Selector:
+    """A selector by name with its defaults; one that is made already as it is. Raises: SettingsError."""
+    return SELECTORS.make(selector) if isinstance(selector, str) else selector
