@@ -213,19 +213,6 @@ def test_attention_scores_are_the_mass_the_last_tokens_give(model, pixels):
     torch.testing.assert_close(mass.sum(), torch.tensor(1.0))
 
 
-def test_an_interrupted_compression_goes_on_to_the_same_kvs(model, pixels):
-    chunks = chunks_of(model, pixels)
-    for compressor in (Pool(), Merge(context_tokens=30)):
-        whole = compress(model, compressor, chunks)
-        compression = compressor.start(model, model.prompt_kv(VIDEO))
-        for number in range(2):
-            compression.restore(whole[number], chunks[number].is_text, number == 0)
-        with torch.no_grad():
-            last = compression.compress(chunks[2], True)
-        assert all(same(last[level], whole[2][level]) for level in compressor.levels)
-    assert not Pool(context="window:2").resumes
-
-
 def test_the_context_is_bounded_and_keeps_the_newest_chunks(model, pixels):
     chunks = chunks_of(model, pixels, frames=2)
     prompt = model.prompt_kv(VIDEO)
@@ -235,9 +222,9 @@ def test_the_context_is_bounded_and_keeps_the_newest_chunks(model, pixels):
         for number, chunk in enumerate(chunks):
             compression.compress(chunk, False)
             if number:
-                assert len(compression.prompt) + sum(map(len, compression.memory[:-1])) <= limit
-            assert int(compression.before.max()) < limit + len(chunk)  # positions stay in range, however long it is
-    assert len(compression.memory) < len(chunks)
+                assert len(compression.prompt) + sum(map(len, compression.context.chunks[:-1])) <= limit
+            assert compression.context.cache.next_position <= limit + len(chunk)  # positions stay in range
+    assert len(compression.context.chunks) < len(chunks)
 
 
 def test_a_window_sees_so_many_chunks_and_no_more(model, pixels):
@@ -246,7 +233,7 @@ def test_a_window_sees_so_many_chunks_and_no_more(model, pixels):
     with torch.no_grad():
         for chunk in chunks:
             compression.compress(chunk, False)
-    assert compression.cache.length == len(compression.prompt) + len(chunks[1]) + len(chunks[2])
+    assert compression.context.cache.length == len(compression.prompt) + len(chunks[1]) + len(chunks[2])
 
 
 @torch.no_grad()

@@ -11,11 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from videox2l.compression.base import Compression, Compressor
+from videox2l.compression.context import Context
 from videox2l.errors import ModelError, SettingsError
-from videox2l.kv.cache import KVCache
 from videox2l.models.base import MLLM
 from videox2l.models.video_xl.adapter import VideoXL
 from videox2l.models.video_xl.window import Window, summary_ends
@@ -77,37 +78,30 @@ class Remainders:
 
 
 class SummaryCompression(Compression):
-    """One video under compression: the memory of each pass, and how many tokens the decoder has run."""
+    """One video under compression: what each pass sees, by the level whose summaries that is."""
 
     settings: SummaryTokens
 
     def __init__(self, settings: SummaryTokens, model: VideoXL, prompt: KV):
         self.settings, self.model, self.prompt = settings, model, prompt
-        self.memories: dict[int, list[KV]] = {levels[0]: [] for levels in settings.level_passes}
-        self.caches: dict[int, KVCache] = {}
-        self.evicted: dict[int, int] = dict.fromkeys(self.memories, 0)
+        max_tokens = settings.context_tokens or model.max_positions
+        self.contexts = {levels[0]: Context(model, prompt, max_tokens=max_tokens) for levels in settings.level_passes}
         self.remainders = Remainders()
-        self.context_tokens = settings.context_tokens or model.max_positions
-        for level in self.memories:
-            self.caches[level] = model.new_cache(len(prompt))
-            self.caches[level].append(prompt)
 
     def compress(self, tokens: VideoTokens, is_edge: bool) -> dict[int, KV]:
         """Run the next chunk with its summary tokens; the KVs of these at every level."""
         kvs: dict[int, KV] = {}
-        for levels, window in self._windows(len(tokens), is_edge):
-            memory = levels[0]
-            compressed = self.model.compress(tokens.embeddings, window, self.caches[memory])
+        for levels, window in self._next_windows(len(tokens), is_edge):
+            compressed = self.model.compress(tokens.embeddings, window, self.contexts[levels[0]].cache)
             for level in levels:
-                kv = compressed[self.settings.ratio(level, is_edge)]
-                kvs[level] = KV(kv.keys, kv.values, kv.positions + self.evicted[memory])
+                ratio = self.settings.ratio(level, is_edge)
+                kvs[level] = replace(compressed[ratio], positions=tokens.positions[last_raw_tokens(window, ratio)])
         self._remember(kvs)
         return kvs
 
     def restore(self, kvs: Mapping[int, KV], is_text: Tensor, is_edge: bool) -> None:
         """Take a chunk that was compressed before as done, as if it had just been run."""
-        for _ in self._windows(len(is_text), is_edge):
-            pass
+        self._next_windows(len(is_text), is_edge)
         self._remember(kvs)
 
     def decoder_tokens(self, chunk_tokens: list[int]) -> dict[str, int]:
@@ -116,8 +110,8 @@ class SummaryCompression(Compression):
         ways: tuple[Literal["single_pass", "two_pass"], ...] = ("single_pass", "two_pass")
         return {way: decoder_tokens(replace(self.settings, passes=way), layout, chunk_tokens) for way in ways}
 
-    def _windows(self, raw_tokens: int, is_edge: bool) -> list[tuple[tuple[int, ...], Window]]:
-        """Every pass's levels and the window it runs."""
+    def _next_windows(self, raw_tokens: int, is_edge: bool) -> list[tuple[tuple[int, ...], Window]]:
+        """Every pass's levels and the window it runs next; makes room for that and counts its remainders."""
         layout = self.model.config.beacon_layout
         windows = []
         for levels in self.settings.level_passes:
@@ -127,21 +121,22 @@ class SummaryCompression(Compression):
                 level_ends = self.remainders.ends(level, ratio, raw_tokens, layout)
                 ends.setdefault(ratio, level_ends)
             (main_ratio, main_ends), *extra = ends.items()
-            windows.append((levels, Window(raw_tokens, main_ratio, main_ends, dict(extra))))
+            window = Window(raw_tokens, main_ratio, main_ends, dict(extra))
+            self.contexts[levels[0]].make_room(window.main_tokens)
+            windows.append((levels, window))
         return windows
 
     def _remember(self, kvs: Mapping[int, KV]) -> None:
-        for level, memory in self.memories.items():
-            kv, cache = kvs[level].to(self.model.device), self.caches[level]
-            memory.append(kv)
-            if cache.length + len(kv) <= self.context_tokens:
-                cache.append(kv)
-                continue
-            while len(memory) > 1 and len(self.prompt) + sum(map(len, memory)) > self.context_tokens:
-                self.evicted[level] += len(memory.pop(0))
-            cache.clear()
-            for part in (self.prompt, *memory):
-                cache.append(part)
+        for level, context in self.contexts.items():
+            context.append(kvs[level])
+
+
+def last_raw_tokens(window: Window, ratio: int) -> Tensor:
+    """For each KV of a ratio the raw token it is of, or the last one it summarises, (KVs,)."""
+    if ratio == 1:
+        return torch.arange(window.raw_tokens)
+    ends = window.ends if ratio == window.ratio else window.extra[ratio]
+    return torch.tensor(ends, dtype=torch.long) - 1
 
 
 def decoder_tokens(settings: SummaryTokens, layout: Literal["carry", "even"], chunk_tokens: list[int]) -> int:
