@@ -80,11 +80,9 @@ def test_pooling_averages_runs_keeps_texts_and_drops_the_remainder(video_xl_2):
     assert pool_groups(dense, is_text, 1) is dense
 
 
-def test_first_and_last_chunk_are_dense_unless_told_otherwise(video_xl_2):
-    chunks = cut(groups_of_noise(6), 2)
-    _, kvs = compress(video_xl_2, GroupPooling((1, 4)), chunks)
-    assert [len(kv[4]) for kv in kvs] == [302, 2 * (7 + 36), 302]
-    _, kvs = compress(video_xl_2, GroupPooling((1, 4), edge_ratio=None), chunks)
+def test_every_chunk_is_kept_at_every_level(video_xl_2):
+    _, kvs = compress(video_xl_2, GroupPooling((1, 4)), cut(groups_of_noise(6), 2))
+    assert [len(kv[1]) for kv in kvs] == [302] * 3
     assert [len(kv[4]) for kv in kvs] == [2 * (7 + 36)] * 3
 
 

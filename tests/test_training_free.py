@@ -65,7 +65,7 @@ def same(first: KV, second: KV) -> bool:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_compressor_answers_and_keeps_all_text(model, pixels, name):
-    compressor = COMPRESSORS.make(name, levels=(2, 8), edge_ratio=None)
+    compressor = COMPRESSORS.make(name, levels=(2, 8))
     engine, made = index(model, pixels, compressor=compressor, chunk_frames=4)
     answer = engine.ask(made, QUESTION)
     assert answer.cache_tokens < answer.full_cache_tokens
@@ -89,8 +89,8 @@ def test_every_compressor_answers_and_keeps_all_text(model, pixels, name):
 def test_levels_of_one_pass_are_those_of_their_own_passes(model, pixels, name):
     """With a context that does not depend on the levels, each level is what it is alone."""
     chunks = chunks_of(model, pixels)
-    both = compress(model, COMPRESSORS.make(name, levels=(2, 8), context="full", edge_ratio=None), chunks)
-    alone = compress(model, COMPRESSORS.make(name, levels=(8,), context="full", edge_ratio=None), chunks)
+    both = compress(model, COMPRESSORS.make(name, levels=(2, 8), context="full"), chunks)
+    alone = compress(model, COMPRESSORS.make(name, levels=(8,), context="full"), chunks)
     assert all(same(kvs[8], other[8]) for kvs, other in zip(both, alone, strict=True))
 
 
@@ -111,7 +111,7 @@ def test_a_later_frame_changes_no_earlier_chunk(model, pixels, name, context):
 @torch.no_grad()
 def test_evicting_kvs_equals_masking_them(model, pixels):
     """The question behind the kept KVs, and behind all of them with the others masked."""
-    settings = dict(context="full", edge_ratio=None)
+    settings = dict(context="full")
     _, whole = index(model, pixels, compressor=Pool(levels=(1,), **settings), chunk_frames=4, positions="original")
     _, made = index(model, pixels, compressor=KeyDiff(levels=(4,), **settings), chunk_frames=4, positions="original")
     levels = (4,) * len(made.entries)

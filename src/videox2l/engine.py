@@ -75,7 +75,7 @@ class VideoX2L:
         if self.positions not in ("contiguous", "original"):
             raise SettingsError(f"positions {self.positions!r} are unknown: pass contiguous or original")
         self.compressor = self.compressor or default_compressor(self.model)
-        if self.positions == "original" and not self.compressor.keeps_positions:
+        if self.positions == "original" and self.compressor.passes == "two_pass":
             raise SettingsError(
                 "original positions need levels made in a single pass: each pass of two_pass has positions of its own"
             )

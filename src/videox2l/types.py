@@ -170,7 +170,7 @@ class Selection:
 
 @dataclass(frozen=True)
 class ChunkReport:
-    """What an answer says of one chunk: its time span in seconds, relevance score and real compression ratio."""
+    """What an answer says of one chunk: its time span in seconds, relevance score and level."""
 
     index: int
     start_s: float

@@ -53,7 +53,7 @@ class AnswerStream:
         self._text = ""
         self._finished = False
         reports = tuple(
-            ChunkReport(entry.chunk.index, entry.chunk.start_s, entry.chunk.end_s, score, entry.ratios[level])
+            ChunkReport(entry.chunk.index, entry.chunk.start_s, entry.chunk.end_s, score, level)
             for entry, level, score in zip(index.entries, selection.levels, selection.scores, strict=True)
         )
         unknown = model.unknown_words(question)

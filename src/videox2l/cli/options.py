@@ -90,8 +90,13 @@ class EngineOptions:
         "single_pass"
     )
     edge_ratio: Annotated[
-        str, typer.Option(help="Ratio of the first and last chunk: finest, a number, or none.", rich_help_panel=SPEED)
-    ] = "finest"
+        str | None,
+        typer.Option(
+            help="With two_pass, the ratio of the first and last chunk in every pass: a number, or none.",
+            show_default="2",
+            rich_help_panel=SPEED,
+        ),
+    ] = None
     chunk_frames: Annotated[
         str | None,
         typer.Option(
@@ -141,10 +146,9 @@ class EngineOptions:
                 "Qwen/Qwen2.5-VL-7B-Instruct, by size.",
                 err=True,
             )
-        edge_ratio: Any = {"finest": "finest", "none": None}.get(self.edge_ratio, "number")
-        if edge_ratio == "number":
-            edge_ratio = numbers(self.edge_ratio, "edge-ratio")[0]
-        compression: dict[str, Any] = {"edge_ratio": edge_ratio}
+        compression: dict[str, Any] = {}
+        if self.edge_ratio is not None:
+            compression["edge_ratio"] = None if self.edge_ratio == "none" else number(self.edge_ratio, "edge-ratio")
         if self.levels is not None:
             compression["levels"] = numbers(self.levels, "levels")
         if self.passes != "single_pass":
@@ -197,6 +201,14 @@ def numbers(text: str, name: str) -> tuple[int, ...]:
         return tuple(int(part) for part in text.split(","))
     except ValueError as error:
         raise SettingsError(f"--{name} {text!r} is not a list of whole numbers: write for example 2,32") from error
+
+
+def number(text: str, name: str) -> int:
+    """One whole number. Raises: SettingsError."""
+    try:
+        return int(text)
+    except ValueError as error:
+        raise SettingsError(f"--{name} {text!r} is not a whole number: write for example 2") from error
 
 
 def with_options(**groups: type) -> Callable[[Callable[..., None]], Callable[..., None]]:

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from videox2l.errors import SettingsError
 from videox2l.models.base import MLLM
 from videox2l.models.forward import Forward, Visible
 from videox2l.types import KV, VideoTokens
+
+
+def check_context_tokens(tokens: int | None) -> None:
+    """Raises: SettingsError if no context has so many tokens at most."""
+    if tokens is not None and tokens < 1:
+        raise SettingsError(f"context_tokens={tokens} is not 1 or more")
 
 
 class Context:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from videox2l.compression.base import Compression, Compressor
-from videox2l.compression.context import Context
+from videox2l.compression.context import Context, check_context_tokens
 from videox2l.errors import ModelError, SettingsError
 from videox2l.models.base import MLLM
 from videox2l.models.forward import Visible
@@ -26,11 +26,13 @@ from videox2l.types import KV, VideoTokens, concatenate
 class GroupPooling(Compressor):
     """Settings of the pooling; the defaults are the published ones.
 
-    levels, edge_ratio: as for every compressor; the finest level is 1, the dense KVs.
-    block_groups: groups (of four frames) in a prefill block. previous_blocks: how many blocks back visual tokens see
-        visual tokens; None is full causal attention.
-    context_tokens: how many tokens of memory a chunk sees; beyond it the oldest chunks leave, the prompt stays. None
-        is what the model's trained context leaves. It bounds memory whatever the video's length.
+    levels: tuple of int, default (1, 4). Visual tokens of a group pooled into one KV, finest first; 1 is the dense KVs.
+    block_groups: int, groups of four frames, default 4. How many make a prefill block.
+    previous_blocks: int or None, default 3. How many blocks back visual tokens see visual tokens; fewer make prefill
+        faster and the view shorter, None is full causal attention.
+    context_tokens: int or None, tokens; default None, what the model's trained context leaves beside a chunk. The
+        prompt and the dense KVs that a chunk sees at most; beyond it the oldest chunks' leave. A smaller number bounds
+        the accelerator's memory further.
     Raises: SettingsError for levels that do not start at 1, or that a group has not tokens enough for, and for blocks
         of no group.
     """
@@ -49,6 +51,7 @@ class GroupPooling(Compressor):
                 f"level {self.levels[-1]} is not possible: a group of four frames has {TOKENS_PER_GROUP} visual "
                 "tokens, and pooling does not cross groups"
             )
+        check_context_tokens(self.context_tokens)
         if self.block_groups < 1:
             raise SettingsError(f"block_groups={self.block_groups} is not a number of groups: pass 1 or more")
         if self.previous_blocks is not None and self.previous_blocks < 0:
@@ -78,9 +81,7 @@ class GroupCompression(Compression):
         forward = self.context.run(tokens, visible=self._visible(len(tokens)))
         kv = replace(forward.kv(), positions=tokens.positions)
         self.context.append(kv)
-        ratios = {level: self.settings.ratio(level, is_edge) for level in self.settings.levels}
-        pooled = {ratio: pool_groups(kv, tokens.is_text, ratio) for ratio in set(ratios.values())}
-        return {level: pooled[ratio] for level, ratio in ratios.items()}
+        return {level: pool_groups(kv, tokens.is_text, level) for level in self.settings.levels}
 
     def restore(self, kvs: Mapping[int, KV], is_text: Tensor, is_edge: bool) -> None:
         """Take a chunk that was compressed before as done."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from videox2l.compression.base import Compression, Compressor
-from videox2l.compression.context import Context
+from videox2l.compression.context import Context, check_context_tokens
 from videox2l.errors import SettingsError
 from videox2l.models.base import MLLM
 from videox2l.types import KV, VideoTokens, concatenate
@@ -56,8 +56,7 @@ class TrainingFree(Compressor):
         kind, _, chunks = self.context.partition(":")
         if kind not in ("compressed", "full", "none") and not (kind == "window" and chunks.isdigit()):
             raise SettingsError(f"context {self.context!r} is unknown: pass compressed, window:N, full or none")
-        if self.context_tokens is not None and self.context_tokens < 1:
-            raise SettingsError(f"context_tokens={self.context_tokens} is not 1 or more")
+        check_context_tokens(self.context_tokens)
 
     @property
     def resumes(self) -> bool:
@@ -107,9 +106,7 @@ class TrainingFreeCompression(Compression):
         forward = self.context.run(tokens, records_queries=self.settings.observes)
         kv = replace(forward.kv(), positions=tokens.positions)
         chunk = Prefilled(self.model, tokens, kv, forward.positions, forward.queries)
-        ratios = {level: self.settings.ratio(level, is_edge) for level in self.settings.levels}
-        reduced = {ratio: kv if ratio == 1 else self.settings.reduce(chunk, ratio) for ratio in set(ratios.values())}
-        kvs = {level: reduced[ratio] for level, ratio in ratios.items()}
+        kvs = {level: kv if level == 1 else self.settings.reduce(chunk, level) for level in self.settings.levels}
         self.context.append(kv if self.sees_every_kv else kvs[self.settings.levels[0]])
         return kvs
 

@@ -86,7 +86,7 @@ def build_index(
         entry = ChunkEntry(
             Chunk(index, done, done + len(frames), float(frames.timestamps_s[0]), end_s),
             raw_tokens=len(tokens),
-            ratios={level: compressor.ratio(level, is_edge) for level in compressor.levels},
+            ratios={level: len(tokens) / max(len(kv), 1) for level, kv in kvs.items()},
             tokens={level: len(kv) for level, kv in kvs.items()},
             stored_as=shared_levels(kvs),
         )

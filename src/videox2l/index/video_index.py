@@ -16,14 +16,14 @@ from videox2l.types import KV, Chunk, ChunkKVs
 class ChunkEntry:
     """What is known of a chunk without loading it.
 
-    raw_tokens: visual tokens before compression. ratios, tokens: the real compression ratio and the number of KVs at
-    each level (a video's first and last chunk may be kept finer than the level says). stored_as: the level under
-    which each level's KVs are stored; two levels share them where they are the same.
+    raw_tokens: tokens before compression. ratios, tokens: the real compression ratio, raw tokens over KVs, and the
+    number of KVs at each level. stored_as: the level under which each level's KVs are stored; two levels share them
+    where they are the same.
     """
 
     chunk: Chunk
     raw_tokens: int
-    ratios: Mapping[int, int]
+    ratios: Mapping[int, float]
     tokens: Mapping[int, int]
     stored_as: Mapping[int, int]
 
