@@ -235,10 +235,14 @@ def test_windows_are_laid_out_as_published(
     entries = case.index.entries
     for entry in entries:
         compression.compress(chunk_of(torch.randn(entry.raw_tokens, 64)), entry.chunk.index in (0, len(entries) - 1))
-    ((system,),) = [steps for memory, steps in ran.items() if memory not in compression.caches.values()]
+    ((system,),) = [
+        steps
+        for memory, steps in ran.items()
+        if memory not in [context.cache for context in compression.contexts.values()]
+    ]
     for level in case.levels:
         published = [step for step in LAYOUT[name][str(level)] if step["kind"] != "trailing_text"]
-        steps = [system, *ran[compression.caches[level]]]
+        steps = [system, *ran[compression.contexts[level].cache]]
         assert len(steps) == len(published)
         for step, published_step in zip(steps, published, strict=True):
             assert step == {key: published_step[key] for key in step}
@@ -291,7 +295,7 @@ def test_a_window_traces_as_published(golden_model: GoldenModel, inputs: dict[st
     ]
     with torch.no_grad():
         seen["after_final_norm"] = golden_model.model(
-            embeddings, Forward.behind(compression.caches[32], len(embeddings)), is_summary=is_summary
+            embeddings, Forward.behind(compression.contexts[32].cache, len(embeddings)), is_summary=is_summary
         )
     for hook in hooks:
         hook.remove()

@@ -6,29 +6,11 @@ from dataclasses import replace
 
 import pytest
 import torch
-from chunks import VIDEO
+from chunks import GROUP_TOKENS, TEXT_TOKENS, VIDEO, cut, groups_of_noise
 
 from videox2l.compression.group_pooling import GroupCompression, GroupPooling, pool_groups
 from videox2l.errors import ModelError, SettingsError
 from videox2l.types import KV, VideoTokens, concatenate
-
-TEXT_TOKENS, GROUP_TOKENS = 7, 151
-
-
-def groups_of_noise(groups: int, start: int = 0, seed: int = 0) -> VideoTokens:
-    """Groups of a time text of 7 tokens and 144 visual ones."""
-    generator = torch.Generator().manual_seed(seed)
-    count = groups * GROUP_TOKENS
-    steps = torch.arange(count)
-    embeddings = torch.randn(count, 48, generator=generator)
-    return VideoTokens(embeddings, start + steps, steps % GROUP_TOKENS < TEXT_TOKENS, steps // GROUP_TOKENS)
-
-
-def cut(tokens: VideoTokens, groups: int) -> list[VideoTokens]:
-    """The same in chunks of so many groups."""
-    parts = (tokens.embeddings, tokens.positions, tokens.is_text, tokens.frame)
-    split = (part.split(groups * GROUP_TOKENS) for part in parts)
-    return [VideoTokens(*chunk) for chunk in zip(*split, strict=True)]
 
 
 @torch.no_grad()
@@ -98,11 +80,9 @@ def test_pooling_averages_runs_keeps_texts_and_drops_the_remainder(video_xl_2):
     assert pool_groups(dense, is_text, 1) is dense
 
 
-def test_first_and_last_chunk_are_dense_unless_told_otherwise(video_xl_2):
-    chunks = cut(groups_of_noise(6), 2)
-    _, kvs = compress(video_xl_2, GroupPooling((1, 4)), chunks)
-    assert [len(kv[4]) for kv in kvs] == [302, 2 * (7 + 36), 302]
-    _, kvs = compress(video_xl_2, GroupPooling((1, 4), edge_ratio=None), chunks)
+def test_every_chunk_is_kept_at_every_level(video_xl_2):
+    _, kvs = compress(video_xl_2, GroupPooling((1, 4)), cut(groups_of_noise(6), 2))
+    assert [len(kv[1]) for kv in kvs] == [302] * 3
     assert [len(kv[4]) for kv in kvs] == [2 * (7 + 36)] * 3
 
 
@@ -112,28 +92,13 @@ def test_the_memory_is_bounded_and_the_oldest_chunks_leave(video_xl_2):
     chunks = cut(groups_of_noise(6), 1)
     settings = GroupPooling((1,), previous_blocks=None, context_tokens=prompt + 2 * GROUP_TOKENS)
     compression, kvs = compress(video_xl_2, settings, chunks)
-    assert compression.cache.length <= prompt + 3 * GROUP_TOKENS
-    assert len(compression.memory) == 3
+    assert compression.context.cache.length <= prompt + 3 * GROUP_TOKENS
+    assert len(compression.context.chunks) == 3
     fresh = settings.start(video_xl_2, compression.prompt)
     with torch.no_grad():
         for kv, chunk in zip(kvs[3:5], chunks[3:5], strict=True):
             fresh.restore(kv, chunk.is_text, False)
         assert same(fresh.compress(chunks[5], True)[1], kvs[5][1])
-
-
-@pytest.mark.parametrize(
-    "settings", [GroupPooling(), GroupPooling(previous_blocks=None), GroupPooling((1, 9), block_groups=3)]
-)
-def test_what_was_compressed_before_restores_to_the_same_state(video_xl_2, settings):
-    chunks = cut(groups_of_noise(9), 2)
-    compression, kvs = compress(video_xl_2, settings, chunks)
-    resumed = settings.start(video_xl_2, compression.prompt)
-    for number in range(3):
-        resumed.restore(kvs[number], chunks[number].is_text, number == 0)
-    with torch.no_grad():
-        for number in (3, 4):
-            again = resumed.compress(chunks[number], number == 4)
-            assert all(same(again[level], kvs[number][level]) for level in settings.levels)
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ def same(first: KV, second: KV) -> bool:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_compressor_answers_and_keeps_all_text(model, pixels, name):
-    compressor = COMPRESSORS.make(name, levels=(2, 8), edge_ratio=None)
+    compressor = COMPRESSORS.make(name, levels=(2, 8))
     engine, made = index(model, pixels, compressor=compressor, chunk_frames=4)
     answer = engine.ask(made, QUESTION)
     assert answer.cache_tokens < answer.full_cache_tokens
@@ -89,8 +89,8 @@ def test_every_compressor_answers_and_keeps_all_text(model, pixels, name):
 def test_levels_of_one_pass_are_those_of_their_own_passes(model, pixels, name):
     """With a context that does not depend on the levels, each level is what it is alone."""
     chunks = chunks_of(model, pixels)
-    both = compress(model, COMPRESSORS.make(name, levels=(2, 8), context="full", edge_ratio=None), chunks)
-    alone = compress(model, COMPRESSORS.make(name, levels=(8,), context="full", edge_ratio=None), chunks)
+    both = compress(model, COMPRESSORS.make(name, levels=(2, 8), context="full"), chunks)
+    alone = compress(model, COMPRESSORS.make(name, levels=(8,), context="full"), chunks)
     assert all(same(kvs[8], other[8]) for kvs, other in zip(both, alone, strict=True))
 
 
@@ -111,7 +111,7 @@ def test_a_later_frame_changes_no_earlier_chunk(model, pixels, name, context):
 @torch.no_grad()
 def test_evicting_kvs_equals_masking_them(model, pixels):
     """The question behind the kept KVs, and behind all of them with the others masked."""
-    settings = dict(context="full", edge_ratio=None)
+    settings = dict(context="full")
     _, whole = index(model, pixels, compressor=Pool(levels=(1,), **settings), chunk_frames=4, positions="original")
     _, made = index(model, pixels, compressor=KeyDiff(levels=(4,), **settings), chunk_frames=4, positions="original")
     levels = (4,) * len(made.entries)
@@ -213,19 +213,6 @@ def test_attention_scores_are_the_mass_the_last_tokens_give(model, pixels):
     torch.testing.assert_close(mass.sum(), torch.tensor(1.0))
 
 
-def test_an_interrupted_compression_goes_on_to_the_same_kvs(model, pixels):
-    chunks = chunks_of(model, pixels)
-    for compressor in (Pool(), Merge(context_tokens=30)):
-        whole = compress(model, compressor, chunks)
-        compression = compressor.start(model, model.prompt_kv(VIDEO))
-        for number in range(2):
-            compression.restore(whole[number], chunks[number].is_text, number == 0)
-        with torch.no_grad():
-            last = compression.compress(chunks[2], True)
-        assert all(same(last[level], whole[2][level]) for level in compressor.levels)
-    assert not Pool(context="window:2").resumes
-
-
 def test_the_context_is_bounded_and_keeps_the_newest_chunks(model, pixels):
     chunks = chunks_of(model, pixels, frames=2)
     prompt = model.prompt_kv(VIDEO)
@@ -235,9 +222,9 @@ def test_the_context_is_bounded_and_keeps_the_newest_chunks(model, pixels):
         for number, chunk in enumerate(chunks):
             compression.compress(chunk, False)
             if number:
-                assert len(compression.prompt) + sum(map(len, compression.memory[:-1])) <= limit
-            assert int(compression.before.max()) < limit + len(chunk)  # positions stay in range, however long it is
-    assert len(compression.memory) < len(chunks)
+                assert len(compression.prompt) + sum(map(len, compression.context.chunks[:-1])) <= limit
+            assert compression.context.cache.next_position <= limit + len(chunk)  # positions stay in range
+    assert len(compression.context.chunks) < len(chunks)
 
 
 def test_a_window_sees_so_many_chunks_and_no_more(model, pixels):
@@ -246,7 +233,7 @@ def test_a_window_sees_so_many_chunks_and_no_more(model, pixels):
     with torch.no_grad():
         for chunk in chunks:
             compression.compress(chunk, False)
-    assert compression.cache.length == len(compression.prompt) + len(chunks[1]) + len(chunks[2])
+    assert compression.context.cache.length == len(compression.prompt) + len(chunks[1]) + len(chunks[2])
 
 
 @torch.no_grad()

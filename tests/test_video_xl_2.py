@@ -55,7 +55,7 @@ def test_a_video_is_indexed_and_asked_about(engine, made_clip):
     index = engine.index(made_clip, Sampling(frames=14))
     texts = [7, 7, 7, 8]  # "Time 8.0s:" has 7 tokens, "Time 11.0s:" has 8
     assert [entry.raw_tokens for entry in index.entries] == [text + 144 for text in texts]
-    assert [entry.tokens[4] for entry in index.entries] == [151, 43, 43, 152]
+    assert [entry.tokens[4] for entry in index.entries] == [43, 43, 43, 44]
     answer = engine.ask(index, QUESTION, selector=Manual((2,)), generation=SHORT)
     assert [chunk.level for chunk in answer.chunks] == [1, 4, 1, 1]
     assert answer.cache_tokens == len(index.prompt) + 2 * 151 + 43 + 152

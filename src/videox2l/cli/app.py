@@ -41,7 +41,7 @@ def index(
     sampling = sampling_options.sampling()
     engine = engine_options.engine()
     made = index_with_progress(engine, video, sampling)
-    print_index(made, engine.compressor.way, verbose, as_json)
+    print_index(made, engine.compressor.passes, verbose, as_json)
 
 
 @app.command()

@@ -98,7 +98,14 @@ class EngineOptions:
             rich_help_panel=SPEED,
         ),
     ] = None
-    positions: Annotated[str, typer.Option(help="contiguous, or original.", rich_help_panel=SPEED)] = "contiguous"
+    positions: Annotated[
+        str | None,
+        typer.Option(
+            help="Where chunks stand, for compressors without training: contiguous, or original as in the video.",
+            show_default="the model's own",
+            rich_help_panel=SPEED,
+        ),
+    ] = None
     store: Annotated[
         str,
         typer.Option(
@@ -169,7 +176,7 @@ class EngineOptions:
             )
         selector = self._selector()
         compression: dict[str, Any] = {}
-        if self.fine_edges is False:
+        if self.fine_edges is False and self.passes == "two_pass":
             compression["edge_ratio"] = None
         if self.levels is not None:
             compression["levels"] = numbers(self.levels, "levels")
@@ -177,6 +184,8 @@ class EngineOptions:
             compression["passes"] = self.passes
         if self.context is not None:
             compression["context"] = self.context
+        if self.positions is not None:
+            compression["positions"] = self.positions
         chunk_frames = None if self.chunk_frames is None else numbers(self.chunk_frames, "chunk-frames")
         engine = VideoX2L.from_pretrained(
             self.model or "nano",
@@ -189,7 +198,6 @@ class EngineOptions:
             compression=compression,
             chunk_frames=chunk_frames[0] if chunk_frames and len(chunk_frames) == 1 else chunk_frames,
             selector=selector,
-            positions=self.positions,
         )
         named = make_oracle(engine.oracle, encoder=engine.encoder)
         asked = make_oracle(engine.oracle, encoder=engine.encoder, seed=self.seed, smoothing=self.smoothing)
@@ -253,6 +261,14 @@ def numbers(text: str, name: str) -> tuple[int, ...]:
         return tuple(int(part) for part in text.split(","))
     except ValueError as error:
         raise SettingsError(f"--{name} {text!r} is not a list of whole numbers: write for example 2,32") from error
+
+
+def number(text: str, name: str) -> int:
+    """One whole number. Raises: SettingsError."""
+    try:
+        return int(text)
+    except ValueError as error:
+        raise SettingsError(f"--{name} {text!r} is not a whole number: write for example 2") from error
 
 
 def with_options(**groups: type) -> Callable[[Callable[..., None]], Callable[..., None]]:

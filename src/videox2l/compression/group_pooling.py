@@ -13,11 +13,12 @@ import torch
 from torch import Tensor
 
 from videox2l.compression.base import Compression, Compressor
+from videox2l.compression.context import Context, check_context_tokens
 from videox2l.errors import ModelError, SettingsError
 from videox2l.models.base import MLLM
-from videox2l.models.forward import Forward
+from videox2l.models.forward import Visible
 from videox2l.models.video_xl_2.adapter import TOKENS_PER_GROUP, VideoXL2
-from videox2l.models.video_xl_2.visibility import TEXT
+from videox2l.models.video_xl_2.visibility import TEXT, block_visibility
 from videox2l.types import KV, VideoTokens, concatenate
 
 
@@ -25,11 +26,13 @@ from videox2l.types import KV, VideoTokens, concatenate
 class GroupPooling(Compressor):
     """Settings of the pooling; the defaults are the published ones.
 
-    levels, edge_ratio: as for every compressor; the finest level is 1, the dense KVs.
-    block_groups: groups (of four frames) in a prefill block. previous_blocks: how many blocks back visual tokens see
-        visual tokens; None is full causal attention.
-    context_tokens: how many tokens of memory a chunk sees; beyond it the oldest chunks leave, the prompt stays. None
-        is what the model's trained context leaves. It bounds memory whatever the video's length.
+    levels: tuple of int, default (1, 4). Visual tokens of a group pooled into one KV, finest first; 1 is the dense KVs.
+    block_groups: int, groups of four frames, default 4. How many make a prefill block.
+    previous_blocks: int or None, default 3. How many blocks back visual tokens see visual tokens; fewer make prefill
+        faster and the view shorter, None is full causal attention.
+    context_tokens: int or None, tokens; default None, what the model's trained context leaves beside a chunk. The
+        prompt and the dense KVs that a chunk sees at most; beyond it the oldest chunks' leave. A smaller number bounds
+        the accelerator's memory further.
     Raises: SettingsError for levels that do not start at 1, or that a group has not tokens enough for, and for blocks
         of no group.
     """
@@ -48,6 +51,7 @@ class GroupPooling(Compressor):
                 f"level {self.levels[-1]} is not possible: a group of four frames has {TOKENS_PER_GROUP} visual "
                 "tokens, and pooling does not cross groups"
             )
+        check_context_tokens(self.context_tokens)
         if self.block_groups < 1:
             raise SettingsError(f"block_groups={self.block_groups} is not a number of groups: pass 1 or more")
         if self.previous_blocks is not None and self.previous_blocks < 0:
@@ -61,62 +65,48 @@ class GroupPooling(Compressor):
 
 
 class GroupCompression(Compression):
-    """One video under compression: the dense KVs of the chunks so far, and the prefill block of each token."""
+    """One video under compression: the context of dense KVs, and the prefill block of each of its tokens."""
 
     settings: GroupPooling
 
     def __init__(self, settings: GroupPooling, model: VideoXL2, prompt: KV):
         self.settings, self.model, self.prompt = settings, model, prompt
-        self.cache = model.new_cache(len(prompt))
-        self.cache.append(prompt)
-        self.memory: list[tuple[KV, Tensor]] = []  # dense KVs of each chunk, and their blocks (n,)
+        self.context = Context(model, prompt, max_tokens=settings.context_tokens or model.max_positions)
+        self.blocks: list[Tensor] = []  # of each chunk in the context, (n,)
         self.groups = 0
 
     def compress(self, tokens: VideoTokens, is_edge: bool) -> dict[int, KV]:
         """Run the next chunk's groups, then pool them to every level."""
-        self._make_room(len(tokens))
-        blocks = self._blocks(tokens.is_text)
-        if self.settings.previous_blocks is None:
-            forward = Forward.behind(self.cache, len(tokens), records_kv=True)
-            self.model.run(tokens.embeddings, forward)
-            kv = replace(forward.kv(), positions=tokens.positions)
-        else:
-            prompt_blocks = torch.full((len(self.prompt),), TEXT)
-            all_blocks = torch.cat([prompt_blocks, *(held for _, held in self.memory), blocks])
-            kv = self.model.prefill_blocks(tokens, self.cache, all_blocks, self.settings.previous_blocks)
-        self.memory.append((kv, blocks))
-        ratios = {level: self.settings.ratio(level, is_edge) for level in self.settings.levels}
-        pooled = {ratio: pool_groups(kv, tokens.is_text, ratio) for ratio in set(ratios.values())}
-        return {level: pooled[ratio] for level, ratio in ratios.items()}
+        self._make_room(tokens.is_text)
+        forward = self.context.run(tokens, visible=self._visible(len(tokens)))
+        kv = replace(forward.kv(), positions=tokens.positions)
+        self.context.append(kv)
+        return {level: pool_groups(kv, tokens.is_text, level) for level in self.settings.levels}
 
     def restore(self, kvs: Mapping[int, KV], is_text: Tensor, is_edge: bool) -> None:
         """Take a chunk that was compressed before as done."""
-        kv = kvs[1].to(self.model.device)
-        self._make_room(len(kv))
-        self.memory.append((kv, self._blocks(is_text)))
-        self.cache.append(kv)
+        self._make_room(is_text)
+        self.context.append(kvs[1])
 
     def decoder_tokens(self, chunk_tokens: list[int]) -> dict[str, int]:
         """Every token once, whatever the levels."""
         return {"single_pass": sum(chunk_tokens)}
 
-    def _make_room(self, tokens: int) -> None:
-        """Let the oldest chunks leave a memory that is over its bound; the others are numbered anew."""
-        limit = self.settings.context_tokens or self.model.max_positions - tokens
-        held = len(self.memory)
-        while self.memory and len(self.prompt) + sum(len(kv) for kv, _ in self.memory) > limit:
-            del self.memory[0]
-        if len(self.memory) < held:
-            self.cache.clear()
-            for kv in (self.prompt, *(kv for kv, _ in self.memory)):
-                self.cache.append(kv)
-
-    def _blocks(self, is_text: Tensor) -> Tensor:
-        """The prefill block of each of a chunk's tokens, (n,); counts its groups as done."""
+    def _make_room(self, is_text: Tensor) -> None:
+        """Let the oldest chunks leave, and number the next chunk's blocks."""
+        self.context.make_room(len(is_text))
+        del self.blocks[: len(self.blocks) - len(self.context.chunks)]
         visual = (~is_text).cpu()
         groups = self.groups + (visual.cumsum(0) - 1) // TOKENS_PER_GROUP
         self.groups += int(visual.sum()) // TOKENS_PER_GROUP
-        return torch.where(visual, groups // self.settings.block_groups, TEXT)
+        self.blocks.append(torch.where(visual, groups // self.settings.block_groups, TEXT))
+
+    def _visible(self, tokens: int) -> tuple[Visible, ...] | None:
+        """What each of a chunk's tokens sees, its blocks being the last ones; None: all before them."""
+        if self.settings.previous_blocks is None:
+            return None
+        blocks = torch.cat([torch.full((len(self.prompt),), TEXT), *self.blocks])
+        return block_visibility(blocks.to(self.model.device), tokens, self.settings.previous_blocks)
 
 
 def pool_groups(kv: KV, is_text: Tensor, ratio: int) -> KV:

@@ -11,11 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from videox2l.compression.base import Compression, Compressor
+from videox2l.compression.context import Context, check_context_tokens
 from videox2l.errors import ModelError, SettingsError
-from videox2l.kv.cache import KVCache
 from videox2l.models.base import MLLM
 from videox2l.models.video_xl.adapter import VideoXL
 from videox2l.models.video_xl.window import Window, summary_ends
@@ -26,19 +27,29 @@ from videox2l.types import KV, VideoTokens
 class SummaryTokens(Compressor):
     """Settings of the compression by summary tokens.
 
-    levels, edge_ratio: as for every compressor.
-    passes: how the levels are produced, see above.
-    context_tokens: how many tokens of memory a chunk sees; beyond it the oldest summaries leave, the prompt stays.
-        None is the model's trained context. It bounds memory whatever the video's length.
+    levels: tuple of int, default (2, 32). Raw tokens for each summary token, finest first; 1 keeps the raw tokens' own
+        KVs. The published model was trained for ratios from 2 to 32.
+    passes: "single_pass" (default) or "two_pass", see above. Two passes take about 1.65 times the time and give the
+        published numbers.
+    context_tokens: int or None, tokens; default None, what the model's trained context leaves beside a chunk. The
+        prompt and the summaries that a chunk sees at most; beyond it the oldest chunks' leave. A smaller number bounds
+        the accelerator's memory further.
+    edge_ratio: int or None, default 2, of "two_pass" only. The ratio of a video's first and last chunk in every pass,
+        whatever its level; published: 2, on which the memory of the coarse pass depends. None: no exception.
+    Raises: SettingsError for levels that are not increasing positive numbers, and for values not named here.
     """
 
     passes: Literal["single_pass", "two_pass"] = "single_pass"
     context_tokens: int | None = None
+    edge_ratio: int | None = 2
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.passes not in ("single_pass", "two_pass"):
             raise SettingsError(f"passes {self.passes!r} is unknown: pass single_pass or two_pass")
+        check_context_tokens(self.context_tokens)
+        if self.edge_ratio is not None and self.edge_ratio < 1:
+            raise SettingsError(f"edge_ratio={self.edge_ratio} is not a compression ratio: pass 1 or more, or None")
 
     def start(self, model: MLLM, prompt: KV) -> SummaryCompression:
         """Begin a video whose prompt KVs are given."""
@@ -51,15 +62,10 @@ class SummaryTokens(Compressor):
         """The levels that each pass over the video produces, the one whose memory it reads first."""
         return (self.levels,) if self.passes == "single_pass" else tuple((level,) for level in self.levels)
 
-    @property
-    def way(self) -> str:
-        """One pass, or one for each level."""
-        return self.passes
-
-    @property
-    def keeps_positions(self) -> bool:
-        """Each of several passes has positions of its own."""
-        return len(self.level_passes) == 1
+    def ratio(self, level: int, is_edge: bool) -> int:
+        """Raw tokens for each summary of a chunk at a level."""
+        has_exception = is_edge and self.passes == "two_pass" and self.edge_ratio is not None
+        return self.edge_ratio if has_exception else level  # type: ignore[return-value]
 
 
 @dataclass
@@ -77,71 +83,64 @@ class Remainders:
 
 
 class SummaryCompression(Compression):
-    """One video under compression: the memory of each pass, and how many tokens the decoder has run."""
+    """One video under compression: what each pass sees, by the level whose summaries that is."""
 
     settings: SummaryTokens
 
     def __init__(self, settings: SummaryTokens, model: VideoXL, prompt: KV):
         self.settings, self.model, self.prompt = settings, model, prompt
-        self.memories: dict[int, list[KV]] = {levels[0]: [] for levels in settings.level_passes}
-        self.caches: dict[int, KVCache] = {}
-        self.evicted: dict[int, int] = dict.fromkeys(self.memories, 0)
+        max_tokens = settings.context_tokens or model.max_positions
+        self.contexts = {levels[0]: Context(model, prompt, max_tokens=max_tokens) for levels in settings.level_passes}
         self.remainders = Remainders()
-        self.context_tokens = settings.context_tokens or model.max_positions
-        for level in self.memories:
-            self.caches[level] = model.new_cache(len(prompt))
-            self.caches[level].append(prompt)
 
     def compress(self, tokens: VideoTokens, is_edge: bool) -> dict[int, KV]:
         """Run the next chunk with its summary tokens; the KVs of these at every level."""
         kvs: dict[int, KV] = {}
-        for levels, window in self._windows(len(tokens), is_edge):
-            memory = levels[0]
-            compressed = self.model.compress(tokens.embeddings, window, self.caches[memory])
+        for levels, window in self._next_windows(len(tokens), is_edge):
+            compressed = self.model.compress(tokens.embeddings, window, self.contexts[levels[0]].cache)
             for level in levels:
-                kv = compressed[self.settings.ratio(level, is_edge)]
-                kvs[level] = KV(kv.keys, kv.values, kv.positions + self.evicted[memory])
+                ratio = self.settings.ratio(level, is_edge)
+                kvs[level] = replace(compressed[ratio], positions=tokens.positions[last_raw_tokens(window, ratio)])
         self._remember(kvs)
         return kvs
 
     def restore(self, kvs: Mapping[int, KV], is_text: Tensor, is_edge: bool) -> None:
         """Take a chunk that was compressed before as done, as if it had just been run."""
-        for _ in self._windows(len(is_text), is_edge):
-            pass
+        self._next_windows(len(is_text), is_edge)
         self._remember(kvs)
 
     def decoder_tokens(self, chunk_tokens: list[int]) -> dict[str, int]:
-        """Tokens the decoder runs for a whole video with such chunks, in either way of making the levels."""
+        """Tokens that the decoder runs for a whole video of chunks of so many tokens, in one pass and in two."""
         layout = self.model.config.beacon_layout
-        ways: tuple[Literal["single_pass", "two_pass"], ...] = ("single_pass", "two_pass")
-        return {way: decoder_tokens(replace(self.settings, passes=way), layout, chunk_tokens) for way in ways}
+        both: tuple[Literal["single_pass", "two_pass"], ...] = ("single_pass", "two_pass")
+        return {passes: decoder_tokens(replace(self.settings, passes=passes), layout, chunk_tokens) for passes in both}
 
-    def _windows(self, raw_tokens: int, is_edge: bool) -> list[tuple[tuple[int, ...], Window]]:
-        """Every pass's levels and the window it runs."""
+    def _next_windows(self, raw_tokens: int, is_edge: bool) -> list[tuple[tuple[int, ...], Window]]:
+        """Every pass's levels and the window it runs next; makes room for that and counts its remainders."""
         layout = self.model.config.beacon_layout
         windows = []
         for levels in self.settings.level_passes:
             ends: dict[int, tuple[int, ...]] = {}
             for level in levels:
                 ratio = self.settings.ratio(level, is_edge)
-                level_ends = self.remainders.ends(level, ratio, raw_tokens, layout)
-                ends.setdefault(ratio, level_ends)
+                ends[ratio] = self.remainders.ends(level, ratio, raw_tokens, layout)
             (main_ratio, main_ends), *extra = ends.items()
-            windows.append((levels, Window(raw_tokens, main_ratio, main_ends, dict(extra))))
+            window = Window(raw_tokens, main_ratio, main_ends, dict(extra))
+            self.contexts[levels[0]].make_room(window.main_tokens)
+            windows.append((levels, window))
         return windows
 
     def _remember(self, kvs: Mapping[int, KV]) -> None:
-        for level, memory in self.memories.items():
-            kv, cache = kvs[level].to(self.model.device), self.caches[level]
-            memory.append(kv)
-            if cache.length + len(kv) <= self.context_tokens:
-                cache.append(kv)
-                continue
-            while len(memory) > 1 and len(self.prompt) + sum(map(len, memory)) > self.context_tokens:
-                self.evicted[level] += len(memory.pop(0))
-            cache.clear()
-            for part in (self.prompt, *memory):
-                cache.append(part)
+        for level, context in self.contexts.items():
+            context.append(kvs[level])
+
+
+def last_raw_tokens(window: Window, ratio: int) -> Tensor:
+    """For each KV of a ratio the raw token it is of, or the last one it summarises, (KVs,)."""
+    if ratio == 1:
+        return torch.arange(window.raw_tokens)
+    ends = window.ends if ratio == window.ratio else window.extra[ratio]
+    return torch.tensor(ends, dtype=torch.long) - 1
 
 
 def decoder_tokens(settings: SummaryTokens, layout: Literal["carry", "even"], chunk_tokens: list[int]) -> int:
@@ -151,10 +150,6 @@ def decoder_tokens(settings: SummaryTokens, layout: Literal["carry", "even"], ch
         is_edge = index in (0, len(chunk_tokens) - 1)
         for levels in settings.level_passes:
             total += raw_tokens
-            seen: set[int] = set()
             for level in levels:
-                ratio = settings.ratio(level, is_edge)
-                ends = remainders.ends(level, ratio, raw_tokens, layout)
-                total += len(ends) if ratio not in seen else 0
-                seen.add(ratio)
+                total += len(remainders.ends(level, settings.ratio(level, is_edge), raw_tokens, layout))
     return total

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from videox2l.compression.base import Compression, Compressor
+from videox2l.compression.context import Context, check_context_tokens
 from videox2l.errors import SettingsError
 from videox2l.models.base import MLLM
-from videox2l.models.forward import Forward
 from videox2l.types import KV, VideoTokens, concatenate
 
 CONTEXT_TOKENS = 8192
@@ -56,13 +56,12 @@ class TrainingFree(Compressor):
         kind, _, chunks = self.context.partition(":")
         if kind not in ("compressed", "full", "none") and not (kind == "window" and chunks.isdigit()):
             raise SettingsError(f"context {self.context!r} is unknown: pass compressed, window:N, full or none")
-        if self.context_tokens is not None and self.context_tokens < 1:
-            raise SettingsError(f"context_tokens={self.context_tokens} is not 1 or more")
+        check_context_tokens(self.context_tokens)
 
     @property
     def resumes(self) -> bool:
-        """The store holds compressed KVs only, so a context of uncompressed ones can't be taken up again."""
-        return self.context in ("compressed", "none")
+        """Whether the store has the KVs that make the context: compressed ones, or all where 1 is among the levels."""
+        return self.context in ("compressed", "none") or self.levels[0] == 1
 
     @property
     def observes(self) -> bool:
@@ -85,86 +84,40 @@ def budget(tokens: VideoTokens, ratio: int) -> int:
 
 
 class TrainingFreeCompression(Compression):
-    """One video under compression: what later chunks see of earlier ones, as KVs and in a cache."""
+    """One video under compression."""
 
     settings: TrainingFree
 
     def __init__(self, settings: TrainingFree, model: MLLM, prompt: KV):
         self.settings, self.model, self.prompt = settings, model, prompt
-        self.memory: list[KV] = []
         kind, _, chunks = settings.context.partition(":")
-        self.kind = kind
-        self.memory_chunks = {"none": 0, "window": int(chunks or 0)}.get(kind)  # None: no limit
-        self.cache = model.new_cache(len(prompt))
-        self.before = prompt.positions
-        self._rebuild()
+        self.sees_every_kv = kind in ("full", "window")
+        self.context = Context(
+            model,
+            prompt,
+            max_tokens=None if kind == "full" else settings.context_tokens or CONTEXT_TOKENS,
+            max_chunks={"none": 0, "window": int(chunks or 0)}.get(kind),
+            original_positions=kind == "full",
+        )
 
     def compress(self, tokens: VideoTokens, is_edge: bool) -> dict[int, KV]:
         """Run the next chunk behind its context, then reduce it to every level."""
-        self._make_room(len(tokens))
-        length, next_position = self.cache.length, self.cache.next_position
-        positions = tokens.positions if self.kind == "full" else self.model.contiguous(tokens.positions, self.before)
-        forward = Forward.behind(
-            self.cache,
-            len(tokens),
-            positions=positions,
-            deepstack=tokens.deepstack,
-            records_kv=True,
-            records_queries=self.settings.observes,
-        )
-        self.model.run(tokens.embeddings, forward)
+        self.context.make_room(len(tokens))
+        forward = self.context.run(tokens, records_queries=self.settings.observes)
         kv = replace(forward.kv(), positions=tokens.positions)
-        chunk = Prefilled(self.model, tokens, kv, positions, forward.queries)
-        ratios = {level: self.settings.ratio(level, is_edge) for level in self.settings.levels}
-        reduced = {ratio: kv if ratio == 1 else self.settings.reduce(chunk, ratio) for ratio in set(ratios.values())}
-        kvs = {level: reduced[ratio] for level, ratio in ratios.items()}
-        if self.kind in ("full", "window"):
-            self.memory.append(kv)
-            self.before = positions  # and the cache has the chunk already
-        else:
-            self.cache.cut(length, next_position)
-            self._remember(kvs[self.settings.levels[0]])
+        chunk = Prefilled(self.model, tokens, kv, forward.positions, forward.queries)
+        kvs = {level: kv if level == 1 else self.settings.reduce(chunk, level) for level in self.settings.levels}
+        self.context.append(kv if self.sees_every_kv else kvs[self.settings.levels[0]])
         return kvs
 
     def restore(self, kvs: Mapping[int, KV], is_text: Tensor, is_edge: bool) -> None:
         """Take a chunk that was compressed before as done."""
-        self._remember(kvs[self.settings.levels[0]].to(self.model.device))
+        self.context.make_room(len(is_text))
+        self.context.append(kvs[self.settings.levels[0]])
 
     def decoder_tokens(self, chunk_tokens: list[int]) -> dict[str, int]:
         """Every token once, whatever the levels."""
         return {"single_pass": sum(chunk_tokens)}
-
-    def _remember(self, kv: KV) -> None:
-        """Add a chunk's compressed KVs to the context."""
-        if self.kind == "none":
-            return
-        self.memory.append(kv)
-        self._append(kv)
-
-    def _append(self, kv: KV) -> None:
-        if len(kv):
-            self.before = kv.positions if self.kind == "full" else self.model.contiguous(kv.positions, self.before)
-            self.cache.append(kv, self.before)
-
-    def _make_room(self, tokens: int) -> None:
-        """Let the oldest chunks leave a context that is over its bounds."""
-        if self.kind == "full":
-            return
-        limit = self.settings.context_tokens or min(CONTEXT_TOKENS, self.model.max_positions - tokens)
-        held = len(self.memory)
-        if self.memory_chunks is not None:
-            del self.memory[: max(0, held - self.memory_chunks)]
-        while self.memory and len(self.prompt) + sum(map(len, self.memory)) > limit:
-            del self.memory[0]
-        if len(self.memory) < held:
-            self._rebuild()
-
-    def _rebuild(self) -> None:
-        self.cache.clear()
-        self.cache.append(self.prompt)
-        self.before = self.prompt.positions
-        for kv in self.memory:
-            self._append(kv)
 
 
 @dataclass(frozen=True)

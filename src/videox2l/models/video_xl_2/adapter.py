@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from videox2l.kv.cache import KVCache, KVShape
+from videox2l.kv.cache import KVShape
 from videox2l.kv.rope import Rope
 from videox2l.models.checkpoint import (
     checkpoint_fingerprint,
@@ -19,16 +18,14 @@ from videox2l.models.checkpoint import (
     load_weights,
     restore_buffers,
 )
-from videox2l.models.forward import Forward
 from videox2l.models.llava_qwen.adapter import LlavaQwen
 from videox2l.models.video_xl.vision import pool
 from videox2l.models.video_xl_2.config import VideoXL2Config
 from videox2l.models.video_xl_2.decoder import Decoder
 from videox2l.models.video_xl_2.temporal import GROUP_FRAMES, frame_groups
 from videox2l.models.video_xl_2.timestamps import clock_times_to_seconds, video_ids
-from videox2l.models.video_xl_2.visibility import block_visibility
 from videox2l.models.video_xl_2.vision import GRID, SiglipTower, TowerHolder, vision_config
-from videox2l.types import KV, ChunkPlace, Frames, VideoTokens
+from videox2l.types import ChunkPlace, Frames, VideoTokens
 
 POOL_STRIDE = 2
 TOKENS_PER_GROUP = (GRID // POOL_STRIDE) ** 2
@@ -99,16 +96,6 @@ class VideoXL2(LlavaQwen):
         embeddings[~is_text] = visual.flatten(0, 1)
         positions = torch.arange(place.next_position, place.next_position + len(ids), device=self.device)
         return VideoTokens(embeddings, positions, is_text, group.to(self.device))
-
-    def prefill_blocks(self, tokens: VideoTokens, cache: KVCache, blocks: Tensor, previous_blocks: int) -> KV:
-        """Run a chunk behind the cache under the block mask of chunked prefill, adding it; its un-rotated KVs.
-
-        blocks: (cache length + n,) the prefill block of every token; previous_blocks: see `block_visibility`.
-        """
-        visible = block_visibility(blocks.to(self.device), len(tokens), previous_blocks)
-        forward = Forward.behind(cache, len(tokens), visible=visible, records_kv=True)
-        self.run(tokens.embeddings, forward)
-        return replace(forward.kv(), positions=tokens.positions)
 
     def wording(self, question: str) -> str:
         """Clock times become seconds."""
