@@ -61,6 +61,14 @@ class EngineOptions:
     ] = None
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...", rich_help_panel=MODEL)] = "auto"
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.", rich_help_panel=MODEL)] = "auto"
+    max_pixels: Annotated[
+        int | None,
+        typer.Option(
+            help="Pixels of a frame at most, for models that resize frames (Qwen's); 0 is the checkpoint's own limit.",
+            show_default="256 visual tokens' worth",
+            rich_help_panel=MODEL,
+        ),
+    ] = None
     levels: Annotated[
         str | None,
         typer.Option(
@@ -156,6 +164,7 @@ class EngineOptions:
             self.model or "nano",
             device=self.device,
             dtype=self.dtype,
+            max_pixels=self.max_pixels,
             encoder=self.encoder,
             oracle=self.oracle,
             store=self.store,

@@ -6,6 +6,7 @@ is ours: it gets un-rotated queries and keys, rotates them to the positions aske
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -25,7 +26,7 @@ from transformers import (
 
 from videox2l.errors import ModelError
 from videox2l.kv.cache import KVShape
-from videox2l.models.base import MLLM, Turn
+from videox2l.models.base import DEFAULT_FRAME_TOKENS, MLLM, FrameLimits, Turn
 from videox2l.models.checkpoint import checkpoint_fingerprint, shard_files
 from videox2l.models.forward import Forward
 from videox2l.models.self_check import check_decoder
@@ -82,8 +83,18 @@ class HuggingFaceMLLM(MLLM):
     visual_token: ClassVar[str]
     chat_template: ClassVar[str | None] = None
 
-    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, video_processor: Any):
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        video_processor: Any,
+        *,
+        frame_limits: FrameLimits | None = None,
+    ):
         super().__init__()
+        if frame_limits is not None:
+            frame_limits.check_family(type(self))
+        self.frame_limits = frame_limits or FrameLimits()
         self.config = model.config
         text_config = model.config.get_text_config()
         refuse_decoder(text_config)
@@ -107,9 +118,18 @@ class HuggingFaceMLLM(MLLM):
         check_decoder(self)
 
     @classmethod
-    def from_directory(cls, directory: Path, device: torch.device, dtype: torch.dtype, name: str) -> Self:
+    def from_directory(
+        cls,
+        directory: Path,
+        device: torch.device,
+        dtype: torch.dtype,
+        name: str,
+        *,
+        frame_limits: FrameLimits | None = None,
+    ) -> Self:
         """Load a checkpoint directory.
 
+        frame_limits: as for `load_model`.
         Raises: ModelError if it is incomplete, damaged, or has a decoder that can't be driven chunk by chunk.
         """
         config = AutoConfig.from_pretrained(directory)
@@ -139,10 +159,18 @@ class HuggingFaceMLLM(MLLM):
         tokenizer.chat_template = template
         if not tokenizer.chat_template:
             raise ModelError(f"{directory} has no chat template: pass an instruction-tuned checkpoint, or add one")
-        adapter = cls(model.to(device), tokenizer, video_processor)
-        adapter.name, adapter.fingerprint = name, checkpoint_fingerprint(directory)
+        adapter = cls(model.to(device), tokenizer, video_processor, frame_limits=frame_limits)
+        adapter.name, adapter.fingerprint = name, adapter.limited_fingerprint(checkpoint_fingerprint(directory))
         adapter.directory = directory
         return adapter.eval().requires_grad_(False)
+
+    def limited_fingerprint(self, fingerprint: str) -> str:
+        """A checkpoint's fingerprint with what else the KVs depend on: how large its frames are."""
+        if not self.resizes_frames:
+            return fingerprint
+        limits = self.frame_limits
+        told = f"{fingerprint} {DEFAULT_FRAME_TOKENS} {limits.max_pixels} {limits.min_pixels}"
+        return hashlib.blake2b(told.encode(), digest_size=16).hexdigest()
 
     def prompt_ids(self, video: VideoOutline) -> Tensor:
         """Token ids of the chat template up to the first frame's text.

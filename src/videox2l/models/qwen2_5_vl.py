@@ -43,9 +43,8 @@ class Qwen2_5VL(QwenVL):
     def frame_size(self, height: int, width: int, frames: int) -> tuple[int, int]:
         """By pixels per frame; where the processor caps a video's pixels, by the number of frames too."""
         processor = self.video_processor
-        factor = processor.patch_size * processor.merge_size
         least, most = processor.size["shortest_edge"], processor.size["longest_edge"]
         if processor.cap_pixels_per_frame:
-            total = int(processor.max_video_tokens * factor * factor * 0.9)
+            total = int(processor.max_video_tokens * self.token_side**2 * 0.9)
             most = max(min(most, total * processor.temporal_patch_size // frames), int(least * 1.05))
-        return smart_resize(height, width, factor, least, most)
+        return smart_resize(height, width, self.token_side, *self.limited(least, most))

@@ -122,8 +122,8 @@ def check_decoder(model: HuggingFaceMLLM) -> None:
         departure = difference(our, expected)
         if not departure <= TOLERANCE.get(embeddings.dtype, HALF_TOLERANCE):
             raise ModelError(
-                f"the decoder ({kind}), run chunk by chunk, departs from itself: the {name} differ by {departure:.1%}, as "
-                "with a RoPE that does not pair the two halves of a head; pass a model with another decoder"
+                f"the decoder ({kind}), run chunk by chunk, departs from itself: the {name} differ by {departure:.1%}, "
+                "as with a RoPE that does not pair the two halves of a head; pass a model with another decoder"
             )
 
 
