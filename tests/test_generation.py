@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import random
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -165,14 +167,21 @@ def test_special_tokens_leave_no_text(tokenizer: PreTrainedTokenizerFast) -> Non
     [
         {"max_new_tokens": 0},
         {"temperature": -0.1},
+        {"temperature": math.nan},
+        {"temperature": math.inf},
         {"top_p": 0.0},
         {"top_p": 1.5},
+        {"top_p": math.nan},
         {"top_k": -1},
         {"repetition_penalty": 0.0},
+        {"repetition_penalty": math.nan},
+        {"stop": ("",)},
+        {"stop": ("END", "")},
+        {"stop": "END"},
     ],
     ids=str,
 )
 def test_settings_out_of_their_domain_are_named(wrong: dict) -> None:
     ((name, value),) = wrong.items()
-    with pytest.raises(SettingsError, match=rf"^{name}={value}[^\n]*$"):
+    with pytest.raises(SettingsError, match=rf"^{name}={re.escape(repr(value))}[^\n]*$"):
         Generation(**wrong)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -23,10 +24,18 @@ from videox2l.models.base import MLLM
 
 @dataclass(frozen=True)
 class Generation:
-    """How an answer is decoded; the meaning of each field is that of transformers' GenerationConfig.
+    """How an answer is decoded; each field means what it means in transformers' GenerationConfig.
 
-    temperature: 0 is greedy. top_k, top_p: 0 and 1 leave all tokens in. stop: strings that end the answer and are
-    left out of it. seed: of the sampling.
+    max_new_tokens: the longest answer, in tokens; 1 or more. Default 64.
+    temperature: the logits are divided by it before a token is sampled; 0, the default, always takes the most likely
+        token (greedy decoding).
+    top_k: sample among so many most likely tokens; 0, the default, is all of them.
+    top_p: sample among the smallest set of tokens whose probabilities add up to so much, above 0 and up to 1; 1, the
+        default, is all of them.
+    repetition_penalty: above 1, tokens of the question and of the answer so far become less likely; 1, the default,
+        changes nothing.
+    stop: strings that end the answer and are left out of it. Default: none.
+    seed: of the sampling; the same seed gives the same answer. Default 0.
     Raises: SettingsError if a value is out of its domain.
     """
 
@@ -41,14 +50,22 @@ class Generation:
     def __post_init__(self) -> None:
         if self.max_new_tokens < 1:
             raise SettingsError(f"max_new_tokens={self.max_new_tokens} leaves no room for an answer: pass 1 or more")
-        if self.temperature < 0:
-            raise SettingsError(f"temperature={self.temperature} is negative: pass 0 for greedy decoding, or more")
+        if not 0 <= self.temperature < math.inf:
+            raise SettingsError(
+                f"temperature={self.temperature} is not a temperature: pass 0 for greedy decoding, or a number above 0"
+            )
         if not 0 < self.top_p <= 1:
             raise SettingsError(f"top_p={self.top_p} is not a probability: pass a value above 0 and up to 1")
         if self.top_k < 0:
             raise SettingsError(f"top_k={self.top_k} is negative: pass 0 for all tokens, or more")
-        if self.repetition_penalty <= 0:
-            raise SettingsError(f"repetition_penalty={self.repetition_penalty} must be above 0; 1 is none")
+        if not 0 < self.repetition_penalty < math.inf:
+            raise SettingsError(
+                f"repetition_penalty={self.repetition_penalty} is not a penalty: pass a number above 0, 1 for none"
+            )
+        if isinstance(self.stop, str) or not all(self.stop):
+            raise SettingsError(
+                f"stop={self.stop!r} is not a tuple of strings with text in them: pass for example ('###',)"
+            )
 
     def processors(self) -> LogitsProcessorList:
         """transformers' logits processors for these settings, in the order `generate` applies them."""
