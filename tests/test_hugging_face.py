@@ -28,6 +28,7 @@ from videox2l.compression.pool import Pool
 from videox2l.errors import ModelError, SettingsError
 from videox2l.index.reload import load_cache
 from videox2l.index.video_index import VideoIndex
+from videox2l.models.base import Decoding
 from videox2l.models.load import load_model
 from videox2l.testing import tiny_models as hf_models
 from videox2l.video import Sampling
@@ -230,6 +231,24 @@ def test_frames_of_any_size_are_taken(model):
 def test_levels_beyond_a_chunks_tokens_are_refused(model, pixels):
     with pytest.raises(SettingsError, match="level 500 is not possible: a chunk of 2 frames has"):
         index(model, pixels, compressor=Pool(levels=(2, 500)), chunk_frames=2)
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, Decoding()),
+        ({"repetition_penalty": 1.05, "do_sample": True, "temperature": 1e-6}, Decoding(1e-6, 50, 1.0, 1.05)),
+        ({"do_sample": True, "temperature": 0.7, "top_p": 0.8, "top_k": 20}, Decoding(0.7, 20, 0.8, 1.0)),
+        ({"do_sample": True}, Decoding(1.0, 50, 1.0, 1.0)),
+        ({"temperature": 0.7, "top_k": 20}, Decoding()),  # without do_sample transformers decodes greedily
+    ],
+    ids=str,
+)
+def test_a_checkpoints_generation_config_is_taken_over(tmp_path, settings, expected):
+    directory = hf_models.build("llava_onevision", tmp_path)
+    file = directory / "generation_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | settings))
+    assert load_model(directory, device="cpu").decoding == expected
 
 
 def config_only(directory: Path, config) -> Path:

@@ -26,6 +26,19 @@ class Turn:
     answer: str
 
 
+@dataclass(frozen=True)
+class Decoding:
+    """How the next token is chosen from the logits.
+
+    temperature, top_k, top_p, repetition_penalty: as in `Generation`.
+    """
+
+    temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
+    repetition_penalty: float = 1.0
+
+
 DEFAULT_FRAME_TOKENS = 256
 """Visual tokens of the frames that are encoded together, at most, if the user does not say."""
 
@@ -68,7 +81,8 @@ class MLLM(nn.Module, ABC):
     config.json. frame_group: how many frames become visual tokens together; a chunk holds whole groups.
     resizes_frames: whether frames have no fixed size, so that FrameLimits mean something. chunk_frames: frames in a
     chunk, if the user does not say. compressor: the name of the compressor it is used with by default.
-    directory: where the checkpoint lies, if it was loaded from one.
+    directory: where the checkpoint lies, if it was loaded from one. decoding: what the checkpoint's
+    generation_config.json says of it, for what `Generation` leaves open.
     """
 
     name: str
@@ -83,6 +97,7 @@ class MLLM(nn.Module, ABC):
     chunk_frames: int = 10
     compressor: str = "keydiff"
     directory: Path | None = None
+    decoding: Decoding = Decoding()
 
     @classmethod
     def accepts(cls, config: Mapping[str, Any]) -> bool:

@@ -19,6 +19,7 @@ from transformers import (
     AutoModelForImageTextToText,
     AutoTokenizer,
     AutoVideoProcessor,
+    GenerationConfig,
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -26,7 +27,7 @@ from transformers import (
 
 from videox2l.errors import ModelError
 from videox2l.kv.cache import KVShape
-from videox2l.models.base import DEFAULT_FRAME_TOKENS, MLLM, FrameLimits, Turn
+from videox2l.models.base import DEFAULT_FRAME_TOKENS, MLLM, Decoding, FrameLimits, Turn
 from videox2l.models.checkpoint import checkpoint_fingerprint, shard_files
 from videox2l.models.forward import Forward
 from videox2l.models.self_check import check_decoder
@@ -114,6 +115,7 @@ class HuggingFaceMLLM(MLLM):
         self.decoder.rotary_emb = NoRotation(head_dim)
         self.decoder.set_attn_implementation(ATTENTION)
         self.eos_ids = end_ids(model, tokenizer)
+        self.decoding = own_decoding(model.generation_config)
         self.eval()
         check_decoder(self)
 
@@ -329,6 +331,22 @@ def end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple
     ids = model.generation_config.eos_token_id if model.generation_config else None
     ids = tokenizer.eos_token_id if ids is None else ids
     return tuple(ids) if isinstance(ids, list) else () if ids is None else (ids,)
+
+
+def own_decoding(config: GenerationConfig | None) -> Decoding:
+    """What a checkpoint says of decoding; what it does not say is as in transformers' `generate`."""
+    if config is None:
+        return Decoding()
+    penalty = config.repetition_penalty or 1.0
+    if not config.do_sample:
+        return Decoding(repetition_penalty=penalty)
+    temperature, top_k, top_p = config.temperature, config.top_k, config.top_p
+    return Decoding(
+        1.0 if temperature is None else temperature,
+        50 if top_k is None else top_k,
+        1.0 if top_p is None else top_p,
+        penalty,
+    )
 
 
 def processor_chat_template(directory: Path) -> str | None:
