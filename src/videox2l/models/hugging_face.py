@@ -1,8 +1,4 @@
-"""What the adapters of transformers' own multimodal LLMs share: load one, and drive its decoder over our KV cache.
-
-The decoder's layers are transformers' own. Their rotary module is made to rotate nothing, and their attention function
-is ours: it gets un-rotated queries and keys, rotates them to the positions asked for, and attends over the cache.
-"""
+"""What the adapters of transformers' own multimodal LLMs share: load one, and drive its decoder over our KV cache."""
 
 from __future__ import annotations
 
@@ -12,9 +8,8 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import (
-    AttentionInterface,
     AutoConfig,
     AutoModelForImageTextToText,
     AutoTokenizer,
@@ -28,47 +23,13 @@ from transformers import (
 from videox2l.errors import ModelError
 from videox2l.kv.cache import KVShape
 from videox2l.models.base import DEFAULT_FRAME_TOKENS, MLLM, Decoding, FrameLimits, Turn
+from videox2l.models.cached_attention import ATTENTION, NoRotation
 from videox2l.models.checkpoint import checkpoint_fingerprint, shard_files
 from videox2l.models.forward import Forward
 from videox2l.models.self_check import check_decoder
 from videox2l.types import ChunkPlace, VideoOutline
 
-ATTENTION = "videox2l"
-"""The name of our attention function in transformers' registry."""
-
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
-
-
-def cached_attention(
-    module: nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    scaling: float,
-    forward: Forward,
-    **_: Any,
-) -> tuple[Tensor, None]:
-    """transformers' attention interface: un-rotated (1, heads, n, d_h) states in, (1, n, heads, d_h) out."""
-    layer: int = module.layer_idx  # type: ignore[assignment]
-    attended = forward.attend(layer, query[0], key[0], value[0], scaling)
-    return attended.unflatten(1, (query.shape[1], -1))[None], None
-
-
-AttentionInterface.register(ATTENTION, cached_attention)
-
-
-class NoRotation(nn.Module):
-    """Stands in for a decoder's rotary module: cosines of 1 and sines of 0 leave queries and keys as they are."""
-
-    def __init__(self, head_dim: int):
-        super().__init__()
-        self.head_dim = head_dim
-
-    def forward(self, states: Tensor, position_ids: Tensor) -> tuple[Tensor, Tensor]:
-        """Cosines and sines, (1, n, d_h) each."""
-        shape = (1, states.shape[1], self.head_dim)
-        return states.new_ones(shape), states.new_zeros(shape)
 
 
 class HuggingFaceMLLM(MLLM):

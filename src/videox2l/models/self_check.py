@@ -191,4 +191,5 @@ def settings_of(layer: nn.Module) -> tuple:
 
 def difference(ours: Tensor, own: Tensor) -> float:
     """Relative error."""
-    return float((ours.float() - own.float()).norm() / own.float().norm().clamp_min(1e-6))
+    own = own.to(ours.device).float()
+    return float((ours.float() - own).norm() / own.norm().clamp_min(1e-6))
