@@ -113,11 +113,10 @@ def test_decoding_in_a_fixed_buffer_equals_the_ordinary_path(model: MLLM, monkey
 
     cache = prompt_cache(model)
     cache.reserve(len(question) + 20)
-    cache.keys[:, :, cache.length :] = torch.nan  # what is not filled is not attended to
-    cache.values[:, :, cache.length :] = 1e4
     token = int(model.logits(model.read(question, cache)[-1:]).argmax())
     buffer, start, position = cache.keys, cache.length, cache.next_position
-    cache.keys[:, :, start:] = 0
+    assert not cache.keys[:, :, start:].any()
+    cache.values[:, :, start:] = 1e4  # what is not filled is not attended to
     fixed, ids = FixedDecoder(model, cache), []
     for step in range(12):
         ids.append(token)

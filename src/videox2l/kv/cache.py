@@ -39,8 +39,9 @@ class KVCache:
         dtype: torch.dtype = torch.float32,
     ):
         self.rotate = rotate
-        self.keys = torch.empty(shape.layers, shape.heads, capacity, shape.head_dim, device=device, dtype=dtype)
-        self.values = torch.empty_like(self.keys)
+        # zeros: attention in a fixed buffer multiplies what is not filled by 0, which does not clear a NaN
+        self.keys = torch.zeros(shape.layers, shape.heads, capacity, shape.head_dim, device=device, dtype=dtype)
+        self.values = torch.zeros_like(self.keys)
         self.length = 0
         self.next_position = 0
 
@@ -57,7 +58,7 @@ class KVCache:
         self.keys, self.values = self._grown(self.keys, capacity), self._grown(self.values, capacity)
 
     def _grown(self, buffer: Tensor, capacity: int) -> Tensor:
-        grown = buffer.new_empty(*buffer.shape[:2], capacity, buffer.shape[3])
+        grown = buffer.new_zeros(*buffer.shape[:2], capacity, buffer.shape[3])
         grown[:, :, : self.length] = buffer[:, :, : self.length]
         return grown
 
