@@ -18,8 +18,8 @@ from videox2l.testing import tiny_models
 from videox2l.types import ChunkPlace, Frames, VideoOutline
 
 HD, HOUR = (1080, 1920), 3600
-RESIZING = ["qwen2_5_vl", "qwen3_vl"]
-FIXED = sorted({*tiny_models.FAMILIES} - {*RESIZING, "qwen2_vl"})
+RESIZING = ["qwen2_5_vl", "qwen2_vl", "qwen3_vl"]
+FIXED = sorted({*tiny_models.FAMILIES} - {*RESIZING})
 
 
 def published_size(family: str, directory: Path) -> Path:
@@ -28,6 +28,7 @@ def published_size(family: str, directory: Path) -> Path:
     file = directory / "processor_config.json"
     config = json.loads(file.read_text())
     config["video_processor"]["size"] = {
+        "qwen2_vl": {"shortest_edge": 3136, "longest_edge": 12845056},
         "qwen2_5_vl": {"shortest_edge": 3136, "longest_edge": 12845056},
         "qwen3_vl": {"shortest_edge": 4096, "longest_edge": 25165824},
     }[family]
@@ -59,7 +60,7 @@ def test_a_limit_of_the_whole_video_gives_way_to_one_of_each_frame(tmp_path):
 
 @pytest.mark.parametrize("family", RESIZING)
 def test_small_frames_are_made_larger(tmp_path, family):
-    side = 28 if family == "qwen2_5_vl" else 32
+    side = 32 if family == "qwen3_vl" else 28
     directory = published_size(family, tmp_path)
     model = load_model(directory, device="cpu", min_pixels=100 * side * side)
     assert 100 / 2 <= model.tokens_per_frame(32, 32, 8) < 130 / 2
@@ -79,7 +80,7 @@ def test_with_the_same_limit_the_model_is_itself(tmp_path, family):
     """The processor's own limit, set to ours."""
     pixels = noise(4, 160, 480)  # wide: transformers 5.23 has the right positions of a video shorter than it is wide
     directory = published_size(family, tmp_path)
-    side = 28 if family == "qwen2_5_vl" else 32
+    side = 32 if family == "qwen3_vl" else 28
     limit = 12 * side * side
     size = {"shortest_edge": side * side, "longest_edge": limit * (1 if side == 28 else len(pixels))}
     published = published_logits(directory, processor_inputs(directory, pixels, size=size))

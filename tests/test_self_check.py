@@ -93,7 +93,7 @@ def test_every_family_passes(tmp_path, family, dtype):
     load_model(tiny_models.build(family, tmp_path), device="cpu", dtype=dtype)
 
 
-@pytest.mark.parametrize("family", ["qwen2_5_vl", "qwen3_vl"])
+@pytest.mark.parametrize("family", ["qwen2_5_vl", "qwen2_vl", "qwen3_vl"])
 def test_three_axes_are_told_apart(tmp_path, family, monkeypatch):
     """An adapter that gave every axis the position of time would pass on text alone."""
     rotate = HuggingFaceMLLM.rotate

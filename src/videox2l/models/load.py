@@ -22,6 +22,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "llava_onevision": ("videox2l.models.llava_onevision:LlavaOnevision",),
     "llava_qwen": ("videox2l.models.video_xl.adapter:VideoXL", "videox2l.models.video_xl_2.adapter:VideoXL2"),
     "qwen2_5_vl": ("videox2l.models.qwen2_5_vl:Qwen2_5VL",),
+    "qwen2_vl": ("videox2l.models.qwen2_vl:Qwen2VL",),
     "qwen3_vl": ("videox2l.models.qwen3_vl:Qwen3VL",),
     "smolvlm": ("videox2l.models.smolvlm:SmolVLM",),
 }
