@@ -1,4 +1,4 @@
-"""What Qwen2-VL, Qwen2.5-VL and Qwen3-VL share: frames in pairs, grids of patches, M-RoPE positions (time, height, width)."""
+"""What the Qwen VL families share: frames in pairs, grids of patches, M-RoPE positions (time, height, width)."""
 
 from __future__ import annotations
 
