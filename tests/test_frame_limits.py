@@ -122,3 +122,7 @@ def test_nano_has_no_limits_on_the_command_line(monkeypatch, capsys):
 def test_limits_that_no_frame_can_keep_are_refused(wrong):
     with pytest.raises(SettingsError, match=r"^(max|min)_pixels=[^\n]*: [^\n]*$"):
         FrameLimits(**wrong)
+
+
+def test_frames_of_a_fixed_size_cost_the_same_whatever_their_source(video_xl):
+    assert video_xl.tokens_per_frame(*HD, HOUR) == video_xl.tokens_per_frame(72, 88, 1) == 144

@@ -76,13 +76,19 @@ class FrameLimits:
 class MLLM(nn.Module, ABC):
     """A multimodal LLM driven step by step: frames to visual tokens, tokens through the decoder, states to logits.
 
-    name: for display. fingerprint: hex digest of weights and configuration. max_positions: trained context, tokens.
-    eos_ids: ids that end an answer. kv_shape: layers, KV heads and head size of the cache. model_type: of the family's
-    config.json. frame_group: how many frames become visual tokens together; a chunk holds whole groups.
-    resizes_frames: whether frames have no fixed size, so that FrameLimits mean something. chunk_frames: frames in a
-    chunk, if the user does not say. compressor: the name of the compressor it is used with by default.
-    directory: where the checkpoint lies, if it was loaded from one. decoding: what the checkpoint's
-    generation_config.json says of it, for what `Generation` leaves open.
+    name: for display.
+    model_type: the family's, in config.json.
+    fingerprint: hex digest of all that KVs depend on: weights, configuration, tokenizer, the size of frames.
+    kv_shape: layers, KV heads and head size of the cache.
+    max_positions: the context it was trained for, in tokens.
+    eos_ids: the ids that end an answer.
+    tokenizer: its own.
+    frame_group: how many frames become visual tokens together; a chunk holds full groups.
+    resizes_frames: whether frames have no fixed size, so that FrameLimits mean something.
+    chunk_frames: frames in a chunk, if the user does not say.
+    compressor: the name of the compressor it is used with, if the user does not say.
+    directory: where the checkpoint lies, if it was loaded from one.
+    decoding: the checkpoint's own, from its generation_config.json, for what `Generation` leaves to it.
     """
 
     name: str
@@ -175,9 +181,10 @@ class MLLM(nn.Module, ABC):
         return positions
 
     def contiguous(self, positions: Tensor, before: Tensor) -> Tensor:
-        """Re-number tokens to follow directly on others, as the model would number them had it seen no more.
+        """Re-number tokens to follow directly on others, as if nothing had stood between them.
 
-        positions: those they were computed at, (n,) or (3, n). before: re-numbered ones of what stands before them.
+        positions: those they were computed at, (n,) or (3, n).
+        before: the re-numbered positions of what now stands before them.
         """
         start = int(before.max()) + 1
         return torch.arange(start, start + positions.shape[-1], device=positions.device)

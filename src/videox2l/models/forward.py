@@ -56,8 +56,8 @@ class Sequence:
             return attend(query, keys, values, self.visible, scale)
         out = query.new_empty(query.shape[1], query.shape[0] * query.shape[2])
         for part in self.visible:
-            seen = keys[:, part.columns], values[:, part.columns]
-            out[part.rows] = attend(query[:, part.rows], *seen, part.mask, scale)
+            columns = part.columns
+            out[part.rows] = attend(query[:, part.rows], keys[:, columns], values[:, columns], part.mask, scale)
         return out
 
 

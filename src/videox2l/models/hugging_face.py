@@ -33,7 +33,7 @@ TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
 
 
 class HuggingFaceMLLM(MLLM):
-    """A multimodal LLM of transformers. A family's adapter says how its frames become tokens.
+    """A multimodal LLM of transformers; a family's adapter says how its frames become tokens.
 
     video_mark: the text that stands for the video in the family's chat template.
     visual_token: the special token that the family's processor writes, again and again, for visual tokens. Texts are
@@ -148,7 +148,7 @@ class HuggingFaceMLLM(MLLM):
         return ids[: int(same.sum())]
 
     def frame_text_ids(self, text: str, frame: int, place: ChunkPlace) -> Tensor:
-        """Token ids of the text before a frame of a chunk, as in the text of the whole prompt.
+        """Token ids of the text before a frame of a chunk, as in one text with the prompt.
 
         frame: 0 is the chunk's first.
         """

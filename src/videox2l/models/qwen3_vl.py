@@ -17,7 +17,7 @@ class Qwen3VL(QwenVL):
     """transformers' Qwen3VLForConditionalGeneration.
 
     The template's own vision marks give way to those of the frames, as in the processor the model was published with;
-    that of transformers 5.23 leaves a second pair around the whole video.
+    that of transformers 5.23 leaves a second pair around them all.
     """
 
     model_type = "qwen3_vl"
@@ -80,7 +80,7 @@ class Qwen3VL(QwenVL):
         return positions + (start - time)[of]
 
     def frame_size(self, height: int, width: int, frames: int) -> tuple[int, int]:
-        """By the pixels of the whole video, as if it had no more frames than the processor samples at most."""
+        """By the pixels of all frames together, as if it had no more frames than the processor samples at most."""
         processor = self.video_processor
         frames = max(min(frames, processor.max_frames), processor.temporal_patch_size)
         least, most = processor.size["shortest_edge"], processor.size["longest_edge"]

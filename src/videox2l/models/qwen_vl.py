@@ -53,7 +53,7 @@ class QwenVL(HuggingFaceMLLM):
         return height * width / self.token_side**2 / self.video_processor.temporal_patch_size
 
     def prepare(self, pixels: Tensor, frames: int) -> dict[str, Tensor]:
-        """Patches (T/2 * h * w, patch size) and their grid (1, 3), resized as frames of the whole video."""
+        """Patches (T/2 * h * w, patch size) and their grid (1, 3), resized as in a video of so many frames."""
         source_height, source_width = pixels.shape[2:]
         try:
             height, width = self.frame_size(source_height, source_width, frames)
@@ -67,7 +67,7 @@ class QwenVL(HuggingFaceMLLM):
         inputs = processor(
             videos=[resized[0]],
             do_resize=False,
-            cap_pixels_per_frame=False,  # `frame_size` has seen to it
+            cap_pixels_per_frame=False,  # `frame_size` did it
             do_sample_frames=False,
             return_tensors="pt",
         )
