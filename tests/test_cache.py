@@ -76,7 +76,9 @@ def test_growing_doubles_the_buffer_and_keeps_its_content() -> None:
     cache.append(kv)
     kept = cache.keys.clone()
     cache.reserve(1)
-    assert cache.capacity == 20
+    assert not cache.keys[:, :, 10:].any()
+    assert not cache.values[:, :, 10:].any()
+    assert cache.capacity == cache.values.shape[2] == 20  # keys and values alike
     assert torch.equal(cache.keys[:, :, :10], kept)
     buffer = cache.keys
     cache.reserve(10)

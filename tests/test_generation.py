@@ -17,7 +17,9 @@ from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from videox2l import Generation
 from videox2l.answering.generation import generate, stream_text
+from videox2l.cli.options import GenerationOptions
 from videox2l.errors import SettingsError
+from videox2l.models.base import Decoding
 
 
 @pytest.fixture(scope="module")
@@ -55,19 +57,54 @@ def test_the_ids_are_those_of_transformers_generate(
     ids = torch.randint(0, 256, (30,), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         ours = list(generate(video_xl, video_xl.new_cache(10), ids, settings))
-    sampling = {"temperature": settings.temperature, "top_k": settings.top_k, "top_p": settings.top_p}
+    decoding = settings.decoding(Decoding())
+    sampling = {"temperature": decoding.temperature, "top_k": decoding.top_k, "top_p": decoding.top_p}
     torch.manual_seed(settings.seed)
     theirs = plain.generate(
         ids[None],
         attention_mask=torch.ones(1, 30, dtype=torch.long),
         max_new_tokens=20,
-        do_sample=settings.temperature > 0,
-        repetition_penalty=settings.repetition_penalty,
+        do_sample=decoding.temperature > 0,
+        repetition_penalty=decoding.repetition_penalty,
         eos_token_id=None,
         pad_token_id=0,
-        **(sampling if settings.temperature > 0 else {}),
+        **(sampling if decoding.temperature > 0 else {}),
     )
     assert ours == theirs[0, 30:].tolist()
+
+
+OWN = Decoding(temperature=0.6, top_k=5, top_p=0.9, repetition_penalty=1.3)
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        (Generation(), Decoding(repetition_penalty=1.3)),  # greedy unless asked, whatever the checkpoint samples with
+        (Generation(temperature=2.0), Decoding(2.0, repetition_penalty=1.3)),
+        (Generation(temperature=None), OWN),
+        (Generation(temperature=None, top_k=9), replace(OWN, top_k=9)),
+        (Generation(temperature=None, top_p=1.0), replace(OWN, top_p=1.0)),
+        (Generation(repetition_penalty=1.0), Decoding()),
+    ],
+    ids=str,
+)
+def test_what_is_left_open_is_as_the_checkpoint_says(settings: Generation, expected: Decoding) -> None:
+    assert settings.decoding(OWN) == expected
+
+
+def test_a_checkpoints_own_way_decodes_its_answers(video_xl, monkeypatch: pytest.MonkeyPatch) -> None:
+    def answer(settings: Generation) -> list[int]:
+        with torch.no_grad():
+            return list(
+                generate(video_xl, video_xl.new_cache(64), torch.arange(9), replace(settings, max_new_tokens=20))
+            )
+
+    monkeypatch.setattr(video_xl, "eos_ids", ())
+    penalized = answer(Generation(repetition_penalty=OWN.repetition_penalty))
+    sampled = answer(Generation(1, OWN.temperature, OWN.top_k, OWN.top_p, OWN.repetition_penalty))
+    monkeypatch.setattr(video_xl, "decoding", OWN)
+    assert answer(Generation()) == penalized != answer(Generation(repetition_penalty=1.0))
+    assert answer(Generation(temperature=None)) == sampled
 
 
 def test_a_seed_repeats_itself_and_another_differs(video_xl) -> None:
@@ -185,3 +222,15 @@ def test_settings_out_of_their_domain_are_named(wrong: dict) -> None:
     ((name, value),) = wrong.items()
     with pytest.raises(SettingsError, match=rf"^{name}={re.escape(repr(value))}[^\n]*$"):
         Generation(**wrong)
+
+
+@pytest.mark.parametrize(("text", "temperature"), [("0", 0.0), ("0.7", 0.7), ("own", None)])
+def test_the_command_line_samples_by_a_number_or_as_the_checkpoint_says(text: str, temperature: float | None) -> None:
+    assert GenerationOptions(temperature=text, repetition_penalty=1.1).generation(3) == Generation(
+        64, temperature, repetition_penalty=1.1, seed=3
+    )
+
+
+def test_a_temperature_that_is_no_number_is_named() -> None:
+    with pytest.raises(SettingsError, match=r"^--temperature 'warm' is no number: pass 0, a number or own$"):
+        GenerationOptions(temperature="warm").generation(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import math
 import shutil
@@ -28,6 +29,7 @@ from videox2l.compression.pool import Pool
 from videox2l.errors import ModelError, SettingsError
 from videox2l.index.reload import load_cache
 from videox2l.index.video_index import VideoIndex
+from videox2l.models.base import Decoding
 from videox2l.models.load import load_model
 from videox2l.testing import tiny_models as hf_models
 from videox2l.video import Sampling
@@ -97,48 +99,43 @@ class Reference:
 
     @torch.no_grad()
     def logits(self) -> torch.Tensor:
-        return self.model(**self.inputs, **self.right_positions()).logits[0, -1]
+        return self.model(**self.inputs, **self.right_positions(self.inputs)).logits[0, -1]
 
     @torch.no_grad()
     def answer_ids(self, tokens: int = 8) -> list[int]:
-        if self.right_positions():  # generate would use the wrong ones
+        if self.right_positions(self.inputs):  # generate would use the wrong ones
             return self.answer_ids_without_cache(tokens)
         out = self.model.generate(**self.inputs, max_new_tokens=tokens, do_sample=False)
         ids = out[0, self.inputs["input_ids"].shape[1] :].tolist()
         eos = self.model.generation_config.eos_token_id
         return ids[: ids.index(eos)] if eos in ids else ids
 
-    def right_positions(self) -> dict[str, torch.Tensor]:
-        """Qwen2.5-VL's positions as its paper has them; transformers 5.23 puts text inside those of a long video."""
-        if self.model.config.model_type != "qwen2_5_vl":
+    def right_positions(self, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """M-RoPE positions as the papers have them; transformers 5.23 puts text inside those of a long video."""
+        if not hasattr(self.model.model, "get_rope_index"):
             return {}
-        ids = self.inputs["input_ids"][0].tolist()
-        video = self.model.config.video_token_id
-        first, last = ids.index(video), len(ids) - ids[::-1].index(video)
-        time, height, width = self.inputs["video_grid_thw"][0].tolist()
-        positions = [[place] * 3 for place in range(first)]
-        for frame in range(time):
-            for row in range(height // 2):
-                positions += [[first + frame * 4, first + row, first + column] for column in range(width // 2)]
-        after = max(map(max, positions)) + 1
-        positions += [[after + place] * 3 for place in range(len(ids) - last)]
-        return {"position_ids": torch.tensor(positions).T[:, None]}
+        known = inspect.signature(self.model.model.get_rope_index).parameters
+        own, _ = self.model.model.get_rope_index(**{name: inputs[name] for name in known if name in inputs})
+        _, sizes = inputs["mm_token_type_ids"][0].unique_consecutive(return_counts=True)
+        right, following = [], 0
+        for run in own.split(sizes.tolist(), dim=-1):  # text or frames: each begins behind all that came before
+            right.append(run - run.min() + following)
+            following = int(right[-1].max()) + 1
+        positions = torch.cat(right, dim=-1)
+        return {} if torch.equal(positions, own) else {"position_ids": positions}
 
     def answer_ids_without_cache(self, tokens: int) -> list[int]:
         """Greedy decoding, a whole forward for every token."""
         answer: list[int] = []
         inputs = dict(self.inputs)
         for _ in range(tokens):
-            token = self.model(**inputs, **self.right_positions()).logits[0, -1].argmax()
+            token = self.model(**inputs, **self.right_positions(inputs)).logits[0, -1].argmax()
             if int(token) == self.model.generation_config.eos_token_id:
                 break
             answer.append(int(token))
-            self.inputs["input_ids"] = torch.cat([inputs["input_ids"], token.view(1, 1)], dim=1)
-            inputs = dict(self.inputs) | {
-                "attention_mask": torch.ones_like(self.inputs["input_ids"]),
-                "mm_token_type_ids": torch.nn.functional.pad(inputs["mm_token_type_ids"], (0, 1)),
-            }
-        self.inputs["input_ids"] = self.inputs["input_ids"][:, : self.inputs["input_ids"].shape[1] - len(answer)]
+            inputs["input_ids"] = torch.cat([inputs["input_ids"], token.view(1, 1)], dim=1)
+            inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
+            inputs["mm_token_type_ids"] = torch.nn.functional.pad(inputs["mm_token_type_ids"], (0, 1))
         return answer
 
 
@@ -230,6 +227,24 @@ def test_frames_of_any_size_are_taken(model):
 def test_levels_beyond_a_chunks_tokens_are_refused(model, pixels):
     with pytest.raises(SettingsError, match="level 500 is not possible: a chunk of 2 frames has"):
         index(model, pixels, compressor=Pool(levels=(2, 500)), chunk_frames=2)
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, Decoding()),
+        ({"repetition_penalty": 1.05, "do_sample": True, "temperature": 1e-6}, Decoding(1e-6, 50, 1.0, 1.05)),
+        ({"do_sample": True, "temperature": 0.7, "top_p": 0.8, "top_k": 20}, Decoding(0.7, 20, 0.8, 1.0)),
+        ({"do_sample": True}, Decoding(1.0, 50, 1.0, 1.0)),
+        ({"temperature": 0.7, "top_k": 20}, Decoding()),  # without do_sample transformers decodes greedily
+    ],
+    ids=str,
+)
+def test_a_checkpoints_generation_config_is_taken_over(tmp_path, settings, expected):
+    directory = hf_models.build("llava_onevision", tmp_path)
+    file = directory / "generation_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | settings))
+    assert load_model(directory, device="cpu").decoding == expected
 
 
 def config_only(directory: Path, config) -> Path:

@@ -12,7 +12,7 @@ from published import noise, our_logits, processor_inputs, published_logits
 from transformers import LlavaNextVideoConfig, LlavaNextVideoForConditionalGeneration
 
 from videox2l.errors import ModelError
-from videox2l.models import hugging_face
+from videox2l.models import cached_attention, hugging_face
 from videox2l.models.hugging_face import HuggingFaceMLLM
 from videox2l.models.load import load_model
 from videox2l.testing import tiny_models
@@ -93,7 +93,7 @@ def test_every_family_passes(tmp_path, family, dtype):
     load_model(tiny_models.build(family, tmp_path), device="cpu", dtype=dtype)
 
 
-@pytest.mark.parametrize("family", ["qwen2_5_vl", "qwen3_vl"])
+@pytest.mark.parametrize("family", ["qwen2_5_vl", "qwen2_vl", "qwen3_vl"])
 def test_three_axes_are_told_apart(tmp_path, family, monkeypatch):
     """An adapter that gave every axis the position of time would pass on text alone."""
     rotate = HuggingFaceMLLM.rotate
@@ -110,4 +110,4 @@ def test_the_check_leaves_the_decoder_as_it_found_it(tmp_path):
     model = load_model(with_decoder(tmp_path, num_hidden_layers=5, model_type="llama"), device="cpu")
     assert len(model.decoder.layers) == 5
     assert [layer.self_attn.layer_idx for layer in model.decoder.layers] == list(range(5))
-    assert model.decoder.config._attn_implementation == hugging_face.ATTENTION
+    assert model.decoder.config._attn_implementation == cached_attention.ATTENTION

@@ -78,6 +78,8 @@ class VideoX2L:
         *,
         device: str = "auto",
         dtype: str = "auto",
+        max_pixels: int | None = None,
+        min_pixels: int | None = None,
         encoder: str | Path | DualEncoder | None = None,
         oracle: str | Oracle | None = None,
         compressor: str | Compressor | None = None,
@@ -87,13 +89,14 @@ class VideoX2L:
     ) -> Self:
         """Load a model by hub id, directory, or "nano" for the bundled one.
 
+        max_pixels, min_pixels: how large frames are, for families that resize them; see `FrameLimits`.
         encoder: a CLIP or SigLIP hub id or directory; by default the one the checkpoint brings, if it does.
         oracle: by default "contrastive" where there is an encoder, else "attention". compressor: by name, or one of
         your own; compression: the settings of one by name, or of the default one. store: "ram", "disk" (the cache
         directory), or a directory. settings: further fields of this class.
         Raises: ModelError, SettingsError.
         """
-        mllm = load_model(model, device, dtype)
+        mllm = load_model(model, device, dtype, max_pixels=max_pixels, min_pixels=min_pixels)
         if isinstance(encoder, str | Path):
             encoder = HubDualEncoder(encoder, mllm.device, mllm.dtype)
         encoder = encoder or ContrastiveHead.of(mllm)

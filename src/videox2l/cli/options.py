@@ -62,6 +62,14 @@ class EngineOptions:
     ] = None
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...", rich_help_panel=MODEL)] = "auto"
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.", rich_help_panel=MODEL)] = "auto"
+    max_pixels: Annotated[
+        int | None,
+        typer.Option(
+            help="Pixels of a frame at most, for models that resize frames (Qwen's); 0 is the checkpoint's own limit.",
+            show_default="256 visual tokens' worth",
+            rich_help_panel=MODEL,
+        ),
+    ] = None
     levels: Annotated[
         str | None,
         typer.Option(
@@ -191,6 +199,7 @@ class EngineOptions:
             self.model or "nano",
             device=self.device,
             dtype=self.dtype,
+            max_pixels=self.max_pixels,
             encoder=self.encoder,
             oracle=self.oracle,
             store=self.store,
@@ -239,15 +248,40 @@ class GenerationOptions:
     """How the answer is decoded."""
 
     max_new_tokens: Annotated[int, typer.Option(help="Longest answer.", rich_help_panel=ANSWER)] = 64
-    temperature: Annotated[float, typer.Option(help="0 is greedy.", rich_help_panel=ANSWER)] = 0.0
-    top_p: Annotated[float, typer.Option(help="Nucleus sampling.", rich_help_panel=ANSWER)] = 1.0
-    top_k: Annotated[int, typer.Option(help="Sample among so many; 0 is all.", rich_help_panel=ANSWER)] = 0
+    temperature: Annotated[
+        str, typer.Option(help="0 is greedy; own samples as the checkpoint says.", rich_help_panel=ANSWER)
+    ] = "0"
+    top_p: Annotated[float | None, typer.Option(help="Nucleus sampling.", show_default="1", rich_help_panel=ANSWER)] = (
+        None
+    )
+    top_k: Annotated[
+        int | None, typer.Option(help="Sample among so many; 0 is all.", show_default="0", rich_help_panel=ANSWER)
+    ] = None
+    repetition_penalty: Annotated[
+        float | None,
+        typer.Option(
+            help="Above 1, what was said becomes less likely.",
+            show_default="the checkpoint's own, else 1",
+            rich_help_panel=ANSWER,
+        ),
+    ] = None
 
     def generation(self, seed: int) -> Generation:
         """The generation settings these options ask for."""
         from videox2l.answering.generation import Generation
 
-        return Generation(self.max_new_tokens, self.temperature, self.top_k, self.top_p, seed=seed)
+        try:
+            temperature = None if self.temperature == "own" else float(self.temperature)
+        except ValueError as error:
+            raise SettingsError(f"--temperature {self.temperature!r} is no number: pass 0, a number or own") from error
+        return Generation(
+            self.max_new_tokens,
+            temperature,
+            top_k=self.top_k,
+            top_p=self.top_p,
+            repetition_penalty=self.repetition_penalty,
+            seed=seed,
+        )
 
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else on stdout.")]

@@ -39,8 +39,9 @@ class KVCache:
         dtype: torch.dtype = torch.float32,
     ):
         self.rotate = rotate
-        self.keys = torch.empty(shape.layers, shape.heads, capacity, shape.head_dim, device=device, dtype=dtype)
-        self.values = torch.empty_like(self.keys)
+        # zeros: attention in a fixed buffer multiplies what is not filled by 0, which does not clear a NaN
+        self.keys = torch.zeros(shape.layers, shape.heads, capacity, shape.head_dim, device=device, dtype=dtype)
+        self.values = torch.zeros_like(self.keys)
         self.length = 0
         self.next_position = 0
 
@@ -53,12 +54,13 @@ class KVCache:
         """Make room for so many more tokens, doubling the buffer so that growth stays linear in time."""
         if self.length + tokens <= self.capacity:
             return
-        for name in ("keys", "values"):
-            old = getattr(self, name)
-            capacity = max(self.length + tokens, 2 * self.capacity)
-            new = old.new_empty(*old.shape[:2], capacity, old.shape[3])
-            new[:, :, : self.length] = old[:, :, : self.length]
-            setattr(self, name, new)
+        capacity = max(self.length + tokens, 2 * self.capacity)
+        self.keys, self.values = self._grown(self.keys, capacity), self._grown(self.values, capacity)
+
+    def _grown(self, buffer: Tensor, capacity: int) -> Tensor:
+        grown = buffer.new_zeros(*buffer.shape[:2], capacity, buffer.shape[3])
+        grown[:, :, : self.length] = buffer[:, :, : self.length]
+        return grown
 
     def append(self, kv: KV, positions: Tensor | None = None) -> None:
         """Add un-rotated KVs, rotated to `positions`, by default the next contiguous ones."""

@@ -6,11 +6,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from videox2l.errors import SettingsError
 from videox2l.kv.cache import KVCache, KVShape
 from videox2l.models.forward import Forward
 from videox2l.types import KV, ChunkPlace, Frames, VideoOutline, VideoTokens
@@ -27,14 +28,69 @@ class Turn:
     answer: str
 
 
+@dataclass(frozen=True)
+class Decoding:
+    """How the next token is chosen from the logits.
+
+    temperature, top_k, top_p, repetition_penalty: as in `Generation`.
+    """
+
+    temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
+    repetition_penalty: float = 1.0
+
+
+DEFAULT_FRAME_TOKENS = 256
+"""Visual tokens of the frames that are encoded together, at most, if the user does not say."""
+
+
+@dataclass(frozen=True)
+class FrameLimits:
+    """How large frames are when they enter the vision encoder of a family that resizes them (Qwen's).
+
+    max_pixels: pixels of a frame; larger ones are made smaller. None is the pixels of 256 visual tokens, or the
+        checkpoint's own limit where that is less: an hour of 1080p at a frame a second is then about 450,000 tokens
+        with Qwen2.5-VL, whose own limit makes it 4.8 million. 0 is the checkpoint's own limit.
+    min_pixels: pixels of a frame; smaller ones are made larger. None is the checkpoint's own limit.
+    Raises: SettingsError for limits that no frame can keep.
+    """
+
+    max_pixels: int | None = None
+    min_pixels: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_pixels is not None and self.max_pixels < 0:
+            raise SettingsError(f"max_pixels={self.max_pixels} is negative: pass 0 for the checkpoint's own limit")
+        if self.min_pixels is not None and self.min_pixels < 1:
+            raise SettingsError(f"min_pixels={self.min_pixels} is not a number of pixels: pass 1 or more")
+        if self.max_pixels and self.min_pixels and self.max_pixels < self.min_pixels:
+            raise SettingsError(f"max_pixels={self.max_pixels} is less than min_pixels={self.min_pixels}: swap them")
+
+    def check_family(self, adapter: type[MLLM]) -> None:
+        """Raises: SettingsError if an adapter's frames have a fixed size, which limits do not change."""
+        if not adapter.resizes_frames:
+            raise SettingsError(
+                f"{adapter.model_type} models take frames of a fixed size: leave max_pixels and min_pixels out"
+            )
+
+
 class MLLM(nn.Module, ABC):
     """A multimodal LLM driven step by step: frames to visual tokens, tokens through the decoder, states to logits.
 
-    name: for display. fingerprint: hex digest of weights and configuration. max_positions: trained context, tokens.
-    eos_ids: ids that end an answer. kv_shape: layers, KV heads and head size of the cache. model_type: of the family's
-    config.json. frame_group: how many frames become visual tokens together; a chunk holds whole groups. chunk_frames:
-    frames in a chunk, if the user does not say. compressor: the name of the compressor it is used with by default.
+    name: for display.
+    model_type: the family's, in config.json.
+    fingerprint: hex digest of all that KVs depend on: weights, configuration, tokenizer, the size of frames.
+    kv_shape: layers, KV heads and head size of the cache.
+    max_positions: the context it was trained for, in tokens.
+    eos_ids: the ids that end an answer.
+    tokenizer: its own.
+    frame_group: how many frames become visual tokens together; a chunk holds full groups.
+    resizes_frames: whether frames have no fixed size, so that FrameLimits mean something.
+    chunk_frames: frames in a chunk, if the user does not say.
+    compressor: the name of the compressor it is used with, if the user does not say.
     directory: where the checkpoint lies, if it was loaded from one.
+    decoding: the checkpoint's own, from its generation_config.json, for what `Generation` leaves to it.
     """
 
     name: str
@@ -45,9 +101,11 @@ class MLLM(nn.Module, ABC):
     eos_ids: tuple[int, ...]
     tokenizer: PreTrainedTokenizerBase
     frame_group: int = 1
+    resizes_frames: ClassVar[bool] = False
     chunk_frames: int = 10
     compressor: str = "keydiff"
     directory: Path | None = None
+    decoding: Decoding = Decoding()
 
     @classmethod
     def accepts(cls, config: Mapping[str, Any]) -> bool:
@@ -72,6 +130,14 @@ class MLLM(nn.Module, ABC):
     @abstractmethod
     def visual_tokens(self, frames: Frames, place: ChunkPlace) -> VideoTokens:
         """One chunk as it enters the decoder."""
+
+    @torch.no_grad()
+    def tokens_per_frame(self, height: int, width: int, frames: int) -> float:
+        """Visual tokens that a frame of this size costs before compression, in a video of so many sampled frames."""
+        group = self.frame_group
+        blank = Frames(torch.zeros(group, 3, height, width, dtype=torch.uint8), torch.arange(group).double())
+        place = ChunkPlace(VideoOutline(frames, float(frames)), 0, 0, is_last=False)
+        return len(self.visual_tokens(blank, place).visual) / group
 
     @abstractmethod
     def prompt_ids(self, video: VideoOutline) -> Tensor:
@@ -117,9 +183,10 @@ class MLLM(nn.Module, ABC):
         return positions
 
     def contiguous(self, positions: Tensor, before: Tensor) -> Tensor:
-        """Re-number tokens to follow directly on others, as the model would number them had it seen no more.
+        """Re-number tokens to follow directly on others, as if nothing had stood between them.
 
-        positions: those they were computed at, (n,) or (3, n). before: re-numbered ones of what stands before them.
+        positions: those they were computed at, (n,) or (3, n).
+        before: the re-numbered positions of what now stands before them.
         """
         start = int(before.max()) + 1
         return torch.arange(start, start + positions.shape[-1], device=positions.device)

@@ -1,4 +1,4 @@
-"""One run of the decoder: where its tokens stand, what they see, and what is recorded of them.
+"""One run of the decoder: where its tokens stand, what they attend to, and what is recorded of them.
 
 Every family's attention layer calls `Forward.attend`, so rotation, caches, visibility and recording are written once.
 """
@@ -18,7 +18,7 @@ from videox2l.types import KV
 
 @dataclass(frozen=True)
 class Visible:
-    """New tokens that see the same stretch of cache and run.
+    """New tokens that attend to the same tokens of cache and run, but for the order among them.
 
     rows: (r,) of the sequence's new tokens. columns: (c,) of its cache, the new tokens included. mask: bool (r, c).
     """
@@ -34,7 +34,8 @@ class Sequence:
 
     cache: what stands before; the new tokens' KVs are added to it.
     tokens: how many new ones.
-    visible: what they see: bool (tokens, cache length + tokens), or row by row; by default causal.
+    visible: what they attend to: bool (tokens, cache length + tokens), or group by group; by default everything before
+        them and themselves.
     slots: (tokens,) where in the cache's buffer their KVs are written, for a run whose sizes must not change (a CUDA
         graph is replayed with other values in the same tensors); `visible` then spans the whole buffer, and the cache
         is not advanced. By default right behind the filled part.
@@ -55,8 +56,8 @@ class Sequence:
             return attend(query, keys, values, self.visible, scale)
         out = query.new_empty(query.shape[1], query.shape[0] * query.shape[2])
         for part in self.visible:
-            seen = keys[:, part.columns], values[:, part.columns]
-            out[part.rows] = attend(query[:, part.rows], *seen, part.mask, scale)
+            columns = part.columns
+            out[part.rows] = attend(query[:, part.rows], keys[:, columns], values[:, columns], part.mask, scale)
         return out
 
 
@@ -66,9 +67,9 @@ class Forward:
 
     sequences: packed one behind the other along n.
     positions: of all n tokens, (n,), or (3, n) for M-RoPE.
-    deepstack: as in VideoTokens.
-    records_kv, records_queries: whether `keys`, `values` and `queries` receive every layer's un-rotated keys and
-        values (n_h, n, d_h) and queries (heads, n, d_h).
+    deepstack: as in VideoTokens, for all n tokens; by default none.
+    records_kv: whether `keys` and `values` receive every layer's un-rotated keys and its values, (n_h, n, d_h) each.
+    records_queries: whether `queries` receive every layer's un-rotated queries, (heads, n, d_h).
     """
 
     sequences: tuple[Sequence, ...]
@@ -129,14 +130,13 @@ class Forward:
         query, key = rotate(query, positions), rotate(key, positions)
         if len(self.sequences) == 1:
             return self.sequences[0].attend(layer, query, key, value, scale)
-        parts = zip(
-            self.sequences,
-            query.split(self.sizes, 1),
-            key.split(self.sizes, 1),
-            value.split(self.sizes, 1),
-            strict=True,
+        parts = (states.split(self.sizes, dim=1) for states in (query, key, value))
+        return torch.cat(
+            [
+                sequence.attend(layer, own_query, own_key, own_value, scale)
+                for sequence, own_query, own_key, own_value in zip(self.sequences, *parts, strict=True)
+            ]
         )
-        return torch.cat([sequence.attend(layer, *own, scale) for sequence, *own in parts])
 
     def finish(self) -> None:
         """Count the new tokens as part of their caches; called by a decoder behind its last layer."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -13,6 +14,7 @@ from transformers import (
     AutoModelForImageTextToText,
     AutoTokenizer,
     AutoVideoProcessor,
+    GenerationConfig,
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -20,7 +22,7 @@ from transformers import (
 
 from videox2l.errors import ModelError
 from videox2l.kv.cache import KVShape
-from videox2l.models.base import MLLM, Turn
+from videox2l.models.base import DEFAULT_FRAME_TOKENS, MLLM, Decoding, FrameLimits, Turn
 from videox2l.models.cached_attention import ATTENTION, NoRotation
 from videox2l.models.checkpoint import checkpoint_fingerprint, shard_files
 from videox2l.models.forward import Forward
@@ -31,7 +33,7 @@ TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
 
 
 class HuggingFaceMLLM(MLLM):
-    """A multimodal LLM of transformers. A family's adapter says how its frames become tokens.
+    """A multimodal LLM of transformers; a family's adapter says how its frames become tokens.
 
     video_mark: the text that stands for the video in the family's chat template.
     visual_token: the special token that the family's processor writes, again and again, for visual tokens. Texts are
@@ -43,8 +45,18 @@ class HuggingFaceMLLM(MLLM):
     visual_token: ClassVar[str]
     chat_template: ClassVar[str | None] = None
 
-    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, video_processor: Any):
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        video_processor: Any,
+        *,
+        frame_limits: FrameLimits | None = None,
+    ):
         super().__init__()
+        if frame_limits is not None:
+            frame_limits.check_family(type(self))
+        self.frame_limits = frame_limits or FrameLimits()
         self.config = model.config
         text_config = model.config.get_text_config()
         refuse_decoder(text_config)
@@ -64,13 +76,23 @@ class HuggingFaceMLLM(MLLM):
         self.decoder.rotary_emb = NoRotation(head_dim)
         self.decoder.set_attn_implementation(ATTENTION)
         self.eos_ids = end_ids(model, tokenizer)
+        self.decoding = own_decoding(model.generation_config)
         self.eval()
         check_decoder(self)
 
     @classmethod
-    def from_directory(cls, directory: Path, device: torch.device, dtype: torch.dtype, name: str) -> Self:
+    def from_directory(
+        cls,
+        directory: Path,
+        device: torch.device,
+        dtype: torch.dtype,
+        name: str,
+        *,
+        frame_limits: FrameLimits | None = None,
+    ) -> Self:
         """Load a checkpoint directory.
 
+        frame_limits: as for `load_model`.
         Raises: ModelError if it is incomplete, damaged, or has a decoder that can't be driven chunk by chunk.
         """
         config = AutoConfig.from_pretrained(directory)
@@ -100,10 +122,18 @@ class HuggingFaceMLLM(MLLM):
         tokenizer.chat_template = template
         if not tokenizer.chat_template:
             raise ModelError(f"{directory} has no chat template: pass an instruction-tuned checkpoint, or add one")
-        adapter = cls(model.to(device), tokenizer, video_processor)
-        adapter.name, adapter.fingerprint = name, checkpoint_fingerprint(directory)
+        adapter = cls(model.to(device), tokenizer, video_processor, frame_limits=frame_limits)
+        adapter.name, adapter.fingerprint = name, adapter.limited_fingerprint(checkpoint_fingerprint(directory))
         adapter.directory = directory
         return adapter.eval().requires_grad_(False)
+
+    def limited_fingerprint(self, fingerprint: str) -> str:
+        """A checkpoint's fingerprint with what else the KVs depend on: how large its frames are."""
+        if not self.resizes_frames:
+            return fingerprint
+        limits = self.frame_limits
+        told = f"{fingerprint} {DEFAULT_FRAME_TOKENS} {limits.max_pixels} {limits.min_pixels}"
+        return hashlib.blake2b(told.encode(), digest_size=16).hexdigest()
 
     def prompt_ids(self, video: VideoOutline) -> Tensor:
         """Token ids of the chat template up to the first frame's text.
@@ -118,7 +148,7 @@ class HuggingFaceMLLM(MLLM):
         return ids[: int(same.sum())]
 
     def frame_text_ids(self, text: str, frame: int, place: ChunkPlace) -> Tensor:
-        """Token ids of the text before a frame of a chunk, as in the text of the whole prompt.
+        """Token ids of the text before a frame of a chunk, as in one text with the prompt.
 
         frame: 0 is the chunk's first.
         """
@@ -262,6 +292,22 @@ def end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple
     ids = model.generation_config.eos_token_id if model.generation_config else None
     ids = tokenizer.eos_token_id if ids is None else ids
     return tuple(ids) if isinstance(ids, list) else () if ids is None else (ids,)
+
+
+def own_decoding(config: GenerationConfig | None) -> Decoding:
+    """What a checkpoint says of decoding; what it does not say is as in transformers' `generate`."""
+    if config is None:
+        return Decoding()
+    penalty = config.repetition_penalty or 1.0
+    if not config.do_sample:
+        return Decoding(repetition_penalty=penalty)
+    temperature, top_k, top_p = config.temperature, config.top_k, config.top_p
+    return Decoding(
+        1.0 if temperature is None else temperature,
+        50 if top_k is None else top_k,
+        1.0 if top_p is None else top_p,
+        penalty,
+    )
 
 
 def processor_chat_template(directory: Path) -> str | None:

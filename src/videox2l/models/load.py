@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoConfig
 
 from videox2l.errors import ModelError, SettingsError
-from videox2l.models.base import MLLM
+from videox2l.models.base import MLLM, FrameLimits
 from videox2l.models.checkpoint import checkpoint_directory
 
 FAMILIES: dict[str, tuple[str, ...]] = {
@@ -21,6 +22,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "llava_onevision": ("videox2l.models.llava_onevision:LlavaOnevision",),
     "llava_qwen": ("videox2l.models.video_xl.adapter:VideoXL", "videox2l.models.video_xl_2.adapter:VideoXL2"),
     "qwen2_5_vl": ("videox2l.models.qwen2_5_vl:Qwen2_5VL",),
+    "qwen2_vl": ("videox2l.models.qwen2_vl:Qwen2VL",),
     "qwen3_vl": ("videox2l.models.qwen3_vl:Qwen3VL",),
     "smolvlm": ("videox2l.models.smolvlm:SmolVLM",),
 }
@@ -37,13 +39,20 @@ NANO = Path(__file__).parent.parent / "nano"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
-def load_model(model: str | Path = "nano", device: str = "auto", dtype: str = "auto") -> MLLM:
+def load_model(
+    model: str | Path = "nano",
+    device: str = "auto",
+    dtype: str = "auto",
+    *,
+    max_pixels: int | None = None,
+    min_pixels: int | None = None,
+) -> MLLM:
     """Load a checkpoint by hub id, directory, or "nano" for the bundled one.
 
     device: "auto" (CUDA if there is one), "cpu", "cuda", "cuda:1" ... dtype: "auto" (fp32 on the CPU, on an
-    accelerator the checkpoint's own), "float32", "bfloat16" or "float16".
+    accelerator the checkpoint's own), "float32", "bfloat16" or "float16". max_pixels, min_pixels: see `FrameLimits`.
     Raises: ModelError for a model that is unknown, incomplete or of an unsupported family; SettingsError for an
-    unknown device or dtype.
+    unknown device or dtype, or limits of frames that a model of this family has none of.
     """
     directory = NANO if str(model) == "nano" else checkpoint_directory(model)
     try:
@@ -54,7 +63,11 @@ def load_model(model: str | Path = "nano", device: str = "auto", dtype: str = "a
     if adapter is None:
         raise ModelError(refusal(directory, config, str(model)))
     place = pick_device(device)
-    return adapter.from_directory(directory, place, pick_dtype(dtype, place, config), str(model))
+    options: dict[str, Any] = {}
+    if max_pixels is not None or min_pixels is not None:
+        options["frame_limits"] = FrameLimits(max_pixels, min_pixels)
+        options["frame_limits"].check_family(adapter)
+    return adapter.from_directory(directory, place, pick_dtype(dtype, place, config), str(model), **options)
 
 
 def adapters(model_type: str | None) -> Iterator[type[MLLM]]:

@@ -17,7 +17,7 @@ class Qwen3VL(QwenVL):
     """transformers' Qwen3VLForConditionalGeneration.
 
     The template's own vision marks give way to those of the frames, as in the processor the model was published with;
-    that of transformers 5.23 leaves a second pair around the whole video.
+    that of transformers 5.23 leaves a second pair around them all.
     """
 
     model_type = "qwen3_vl"
@@ -80,15 +80,15 @@ class Qwen3VL(QwenVL):
         return positions + (start - time)[of]
 
     def frame_size(self, height: int, width: int, frames: int) -> tuple[int, int]:
-        """By the pixels of the whole video, as if it had no more frames than the processor samples at most."""
+        """By the pixels of all frames together, as if it had no more frames than the processor samples at most."""
         processor = self.video_processor
         frames = max(min(frames, processor.max_frames), processor.temporal_patch_size)
-        factor = processor.patch_size * processor.merge_size
         least, most = processor.size["shortest_edge"], processor.size["longest_edge"]
         if processor.cap_pixels_per_frame:
-            per_frame = min(processor.max_video_tokens * factor * factor, most // frames)
+            per_frame = min(processor.max_video_tokens * self.token_side**2, most // frames)
             most = max(per_frame, int(least * 1.05)) * frames
-        return smart_resize(frames, height, width, processor.temporal_patch_size, factor, least, most)
+        least, most = self.limited(least, most, frames)
+        return smart_resize(frames, height, width, processor.temporal_patch_size, self.token_side, least, most)
 
     def decoder_inputs(self, embeddings: Tensor, forward: Forward) -> dict[str, Any]:
         """With the deep features, which are added behind the first layers."""

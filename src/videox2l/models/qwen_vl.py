@@ -1,4 +1,4 @@
-"""What Qwen2.5-VL and Qwen3-VL share: frames in pairs, grids of patches, M-RoPE positions (time, height, width)."""
+"""What the Qwen VL families share: frames in pairs, grids of patches, M-RoPE positions (time, height, width)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from transformers.image_utils import SizeDict
 from transformers.video_processing_utils import BaseVideoProcessor
 
 from videox2l.errors import VideoError
+from videox2l.models.base import DEFAULT_FRAME_TOKENS
 from videox2l.models.hugging_face import HuggingFaceMLLM
 
 
@@ -18,6 +19,7 @@ class QwenVL(HuggingFaceMLLM):
 
     video_mark = visual_token = "<|video_pad|>"
     frame_group = 2
+    resizes_frames = True
 
     def text_positions(self, positions: Tensor) -> Tensor:
         """Text stands at the same time, height and width."""
@@ -25,10 +27,33 @@ class QwenVL(HuggingFaceMLLM):
 
     @abstractmethod
     def frame_size(self, height: int, width: int, frames: int) -> tuple[int, int]:
-        """The size that the processor gives the frames of a video of so many frames."""
+        """The size that the processor gives the frames of a video of so many frames, within `limited` pixels."""
+
+    @property
+    def token_side(self) -> int:
+        """Height and width of a visual token in pixels."""
+        return self.video_processor.patch_size * self.video_processor.merge_size
+
+    def limited(self, least: int, most: int, frames: int = 1) -> tuple[int, int]:
+        """Fewest and most pixels of so many frames: the checkpoint's own, changed by `frame_limits`."""
+        limits = self.frame_limits
+        if limits.min_pixels is not None:
+            least = limits.min_pixels * frames
+            most = max(least, most)
+        if limits.max_pixels is None:
+            default = DEFAULT_FRAME_TOKENS * self.token_side**2
+            most = min(most, max(default, limits.min_pixels or 0) * frames)
+        elif limits.max_pixels:
+            most = limits.max_pixels * frames
+        return min(least, most), most
+
+    def tokens_per_frame(self, height: int, width: int, frames: int) -> float:
+        """Visual tokens that a frame of this size costs before compression, in a video of so many sampled frames."""
+        height, width = self.frame_size(height, width, frames)
+        return height * width / self.token_side**2 / self.video_processor.temporal_patch_size
 
     def prepare(self, pixels: Tensor, frames: int) -> dict[str, Tensor]:
-        """Patches (T/2 * h * w, patch size) and their grid (1, 3), resized as frames of the whole video."""
+        """Patches (T/2 * h * w, patch size) and their grid (1, 3), resized as in a video of so many frames."""
         source_height, source_width = pixels.shape[2:]
         try:
             height, width = self.frame_size(source_height, source_width, frames)
@@ -42,7 +67,7 @@ class QwenVL(HuggingFaceMLLM):
         inputs = processor(
             videos=[resized[0]],
             do_resize=False,
-            cap_pixels_per_frame=False,  # `frame_size` has seen to it
+            cap_pixels_per_frame=False,  # `frame_size` did it
             do_sample_frames=False,
             return_tensors="pt",
         )

@@ -122,8 +122,8 @@ def check_decoder(model: HuggingFaceMLLM) -> None:
         departure = difference(our, expected)
         if not departure <= TOLERANCE.get(embeddings.dtype, HALF_TOLERANCE):
             raise ModelError(
-                f"the decoder ({kind}), run chunk by chunk, departs from itself: the {name} differ by {departure:.1%}, as "
-                "with a RoPE that does not pair the two halves of a head; pass a model with another decoder"
+                f"the decoder ({kind}), run chunk by chunk, departs from itself: the {name} differ by {departure:.1%}, "
+                "as with a RoPE that does not pair the two halves of a head; pass a model with another decoder"
             )
 
 
@@ -191,4 +191,5 @@ def settings_of(layer: nn.Module) -> tuple:
 
 def difference(ours: Tensor, own: Tensor) -> float:
     """Relative error."""
-    return float((ours.float() - own.float()).norm() / own.float().norm().clamp_min(1e-6))
+    own = own.to(ours.device).float()
+    return float((ours.float() - own).norm() / own.norm().clamp_min(1e-6))

@@ -29,7 +29,10 @@ from transformers import (
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
     Qwen2_5_VLProcessor,
+    Qwen2VLConfig,
+    Qwen2VLForConditionalGeneration,
     Qwen2VLImageProcessor,
+    Qwen2VLProcessor,
     Qwen2VLVideoProcessor,
     Qwen3VLConfig,
     Qwen3VLForConditionalGeneration,
@@ -153,6 +156,36 @@ def qwen2_5_vl(directory: Path) -> None:
         directory,
         Qwen2_5_VLForConditionalGeneration(config),
         Qwen2_5_VLProcessor(
+            Qwen2VLImageProcessor(size=size), words, Qwen2VLVideoProcessor(size=size), chat_template=words.chat_template
+        ),
+    )
+
+
+def qwen2_vl(directory: Path) -> None:
+    """Qwen2-VL: M-RoPE whose time advances by one a pair of frames."""
+    words = tokenizer(QWEN, ["<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"])
+    config = Qwen2VLConfig(
+        vision_config=dict(
+            depth=2,
+            embed_dim=32,
+            hidden_size=32,
+            num_heads=2,
+            patch_size=14,
+            spatial_merge_size=2,
+            temporal_patch_size=2,
+        ),
+        text_config=dict(
+            vocab_size=len(words),
+            rope_parameters=dict(rope_type="default", rope_theta=1e4, mrope_section=[2, 1, 1]),
+            **TEXT,
+        ),
+        **qwen_ids(words),
+    )
+    size = {"shortest_edge": 56 * 56, "longest_edge": 84 * 112}
+    save(
+        directory,
+        Qwen2VLForConditionalGeneration(config),
+        Qwen2VLProcessor(
             Qwen2VLImageProcessor(size=size), words, Qwen2VLVideoProcessor(size=size), chat_template=words.chat_template
         ),
     )
@@ -320,6 +353,7 @@ FAMILIES: dict[str, Callable[[Path], None]] = {
     "llava_next_video": llava_next_video,
     "llava_onevision": llava_onevision,
     "qwen2_5_vl": qwen2_5_vl,
+    "qwen2_vl": qwen2_vl,
     "qwen3_vl": qwen3_vl,
     "smolvlm": smolvlm,
 }

@@ -1,0 +1,53 @@
+"""Qwen2-VL (arXiv 2409.12191): the video is one block of M-RoPE positions, a step of time for each pair of frames."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from transformers.models.qwen2_vl.video_processing_qwen2_vl import smart_resize
+
+from videox2l.models.qwen_vl import QwenVL, grid_positions
+from videox2l.types import ChunkPlace, Frames, VideoTokens
+
+
+class Qwen2VL(QwenVL):
+    """transformers' Qwen2VLForConditionalGeneration.
+
+    Positions are computed here, as in the paper: text goes on behind the largest position of the video. transformers
+    5.23 lets it go on behind the larger of height and width, inside the positions of a long video.
+    """
+
+    model_type = "qwen2_vl"
+
+    def visual_tokens(self, frames: Frames, place: ChunkPlace) -> VideoTokens:
+        """The frames' features, pair by pair; no text stands among them."""
+        inputs = self.prepare(frames.pixels, place.video.frames)
+        features = self.model.get_video_features(**inputs, return_dict=True).pooler_output[0]  # (n, hidden)
+        groups, rows, columns = self.merged_grid(inputs["video_grid_thw"])
+        start = len(self.prompt_ids(place.video))
+        time = start + self.time_steps(frames, place).to(features.device)
+        return VideoTokens(
+            features.to(self.dtype),
+            grid_positions(time, rows, columns, start),
+            torch.zeros(len(features), dtype=torch.bool, device=features.device),
+            torch.arange(groups, device=features.device).repeat_interleave(rows * columns),
+        )
+
+    def time_steps(self, frames: Frames, place: ChunkPlace) -> Tensor:
+        """Steps of time from the beginning of the video to each pair of a chunk's frames, long (pairs,)."""
+        first = place.first_frame // self.frame_group
+        return torch.arange(first, first + -(-len(frames) // self.frame_group))
+
+    def contiguous(self, positions: Tensor, before: Tensor) -> Tensor:
+        """Times follow each other without gaps; heights and widths stay, they are the same all through the video."""
+        time = positions[0].unique(return_inverse=True)[1] + int(before[0].max()) + 1
+        return torch.stack([time, positions[1], positions[2]])
+
+    def frame_size(self, height: int, width: int, frames: int) -> tuple[int, int]:
+        """By pixels per frame; where the processor caps a video's pixels, by the number of frames too."""
+        processor = self.video_processor
+        least, most = processor.size["shortest_edge"], processor.size["longest_edge"]
+        if processor.cap_pixels_per_frame:
+            total = int(processor.max_video_tokens * self.token_side**2 * 0.9)
+            most = max(min(most, total * processor.temporal_patch_size // frames), int(least * 1.05))
+        return smart_resize(height, width, self.token_side, *self.limited(least, most))
