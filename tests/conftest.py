@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,14 @@ from videox2l.models.load import load_model
 
 GOLDEN = Path(__file__).parent / "golden" / "videox22l"
 GOLDEN_XL_2 = Path(__file__).parent / "golden" / "videoxl2"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Nothing is kept in the user's own cache directory."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VIDEOX2L_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="session")

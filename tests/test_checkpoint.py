@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import shutil
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -143,6 +148,170 @@ def test_the_fingerprint_changes_with_a_new_or_renamed_file(copy: Path, checkpoi
     added = checkpoint_fingerprint(copy)
     (copy / "generation_config.json").rename(copy / "other.json")
     assert len({added, checkpoint_fingerprint(copy), checkpoint_fingerprint(checkpoint)}) == 3
+
+
+@pytest.fixture
+def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file large enough that its digest is remembered, last changed a minute ago, and an empty cache directory."""
+    monkeypatch.setenv("VIDEOX2L_CACHE", str(tmp_path / "cache"))
+    file = tmp_path / "big" / "model.safetensors"
+    file.parent.mkdir()
+    file.write_bytes(b"0" * 2_000_000)
+    os.utime(file, (time.time() - 60, time.time() - 60))
+    return file
+
+
+@pytest.fixture
+def read_files(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of files whose content is read, as they are read."""
+    names: list[str] = []
+    whole = hashlib.file_digest
+
+    def recording(stream, *arguments):
+        names.append(Path(stream.name).name)
+        return whole(stream, *arguments)
+
+    monkeypatch.setattr(hashlib, "file_digest", recording)
+    return names
+
+
+def the_record(weights: Path) -> Path:
+    """Where the digest of the one large file is kept."""
+    (record,) = (weights.parent.parent / "cache" / "digests").iterdir()
+    return record
+
+
+def test_a_large_file_is_read_for_its_fingerprint_once(weights: Path, read_files: list[str]) -> None:
+    (weights.parent / "config.json").write_text("{}")
+    first = checkpoint_fingerprint(weights.parent)
+    assert sorted(read_files) == ["config.json", "model.safetensors"]
+    read_files.clear()
+    assert checkpoint_fingerprint(weights.parent) == first
+    assert read_files == ["config.json"]  # a small one is read every time
+
+
+def test_other_content_of_the_same_size_and_time_has_another_fingerprint(weights: Path) -> None:
+    first = checkpoint_fingerprint(weights.parent)
+    times = weights.stat()
+    with open(weights, "r+b") as stream:
+        stream.seek(1_000_000)
+        stream.write(b"1")
+    os.utime(weights, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert weights.stat().st_mtime_ns == times.st_mtime_ns
+    assert checkpoint_fingerprint(weights.parent) != first
+
+
+def test_a_file_put_in_the_place_of_another_has_a_fingerprint_of_its_own(weights: Path) -> None:
+    first = checkpoint_fingerprint(weights.parent)
+    other = weights.with_name("other")
+    other.write_bytes(b"1" * 2_000_000)
+    os.utime(other, ns=(0, weights.stat().st_mtime_ns))
+    other.rename(weights)
+    assert checkpoint_fingerprint(weights.parent) != first
+
+
+def test_a_file_changed_just_now_is_read_again(weights: Path, read_files: list[str]) -> None:
+    for ahead_s in (0, 60):  # a clock that runs ahead must not make the file look settled
+        os.utime(weights, (time.time() + ahead_s, time.time() + ahead_s))
+        checkpoint_fingerprint(weights.parent)
+        checkpoint_fingerprint(weights.parent)
+    assert len(read_files) == 4
+
+
+def another_digest(record: bytes) -> bytes:
+    return json.dumps(json.loads(record) | {"digest": "00" * 64}).encode()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda record: b"",
+        lambda record: record[:-20],
+        lambda record: b"\xff\xfe",
+        lambda record: b"[" * 100_000,
+        lambda record: b"{}",
+        lambda record: b'{"digest": 7}',
+        another_digest,
+    ],
+)
+def test_a_damaged_record_of_a_digest_is_not_believed(weights: Path, damage: Callable[[bytes], bytes]) -> None:
+    first = checkpoint_fingerprint(weights.parent)
+    record = the_record(weights)
+    good = record.read_bytes()
+    record.write_bytes(damage(good))
+    assert checkpoint_fingerprint(weights.parent) == first
+    assert record.read_bytes() == good
+
+
+def test_the_record_of_another_file_is_not_believed(weights: Path) -> None:
+    other = weights.parent.parent / "other" / "model.safetensors"
+    other.parent.mkdir()
+    other.write_bytes(b"1" * 2_000_000)
+    os.utime(other, ns=(0, weights.stat().st_mtime_ns))
+    own = checkpoint_fingerprint(other.parent)
+    record = the_record(weights)
+    first = checkpoint_fingerprint(weights.parent)
+    (foreign,) = set(record.parent.iterdir()) - {record}
+    shutil.copy(foreign, record)
+    assert checkpoint_fingerprint(other.parent) == own
+    assert first != own
+
+
+@pytest.mark.parametrize("where", ["a file", "a directory that is a file's", "a record that is a directory"])
+def test_where_no_digest_can_be_kept_the_file_is_read(
+    weights: Path, read_files: list[str], monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    first = checkpoint_fingerprint(weights.parent)
+    record = the_record(weights)
+    if where == "a file":
+        monkeypatch.setenv("VIDEOX2L_CACHE", str(weights))
+    elif where == "a directory that is a file's":
+        monkeypatch.setenv("VIDEOX2L_CACHE", str(weights / "cache"))
+    else:
+        record.unlink()
+        record.mkdir()
+    read_files.clear()
+    for _ in range(2):
+        assert checkpoint_fingerprint(weights.parent) == first
+    assert len(read_files) == 2
+    assert list(record.parent.iterdir()) == [record]  # nothing half written is left
+
+
+def test_processes_that_read_a_checkpoint_at_once_agree(weights: Path) -> None:
+    code = f"from videox2l.models.checkpoint import *; print(checkpoint_fingerprint(Path({str(weights.parent)!r})))"
+    running = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    printed = {process.communicate()[0].strip() for process in running}
+    assert printed == {checkpoint_fingerprint(weights.parent)}
+    assert json.loads(the_record(weights).read_text())["file"] == os.path.realpath(weights)
+
+
+def hub_file(snapshot: Path, name: str, content: bytes) -> Path:
+    """A file as the hub's cache has it: a link to a blob named by its hash."""
+    blob = snapshot.parent.parent / "blobs" / hashlib.sha256(content).hexdigest()
+    blob.parent.mkdir(parents=True, exist_ok=True)
+    snapshot.mkdir(parents=True, exist_ok=True)
+    blob.write_bytes(content)
+    (snapshot / name).unlink(missing_ok=True)
+    (snapshot / name).symlink_to(blob)
+    return snapshot / name
+
+
+def test_a_file_in_the_hubs_cache_is_known_by_its_name(tmp_path: Path, read_files: list[str]) -> None:
+    snapshot = tmp_path / "models--a--b" / "snapshots" / "c0ffee"
+    hub_file(snapshot, "config.json", b"{}")
+    first = checkpoint_fingerprint(snapshot)
+    hub_file(snapshot, "config.json", b"[]")
+    assert checkpoint_fingerprint(snapshot) != first
+    assert not read_files
+
+
+def test_a_directory_that_is_called_blobs_is_no_hub_cache(tmp_path: Path) -> None:
+    (tmp_path / "blobs").mkdir()
+    file = tmp_path / "blobs" / "config.json"
+    file.write_text("{}")
+    first = checkpoint_fingerprint(file.parent)
+    file.write_text("[]")
+    assert checkpoint_fingerprint(file.parent) != first
 
 
 def test_ids_that_end_an_answer_are_those_of_the_generation_config(copy: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,8 +18,12 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast, Qwen2Tokenizer
 
 from videox2l.errors import ModelError
+from videox2l.models.file_digest import content_digest
 
 MODEL_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
+
+HASH = re.compile("[0-9a-f]{40}|[0-9a-f]{64}")
+"""How the hub's cache names a blob: git's hash of a small file, SHA-256 of a large one."""
 
 
 def checkpoint_directory(model: str | Path, revision: str | None = None) -> Path:
@@ -93,19 +98,19 @@ def load_weights(module: nn.Module, directory: Path, device: torch.device, dtype
 def checkpoint_fingerprint(directory: Path) -> str:
     """Hex digest of every configuration, tokenizer and weights file of a checkpoint.
 
-    A file in the hub's cache is a link to a blob that is named by its content's hash, so the name stands for it.
+    A file in the hub's cache is a link to a blob that is named by its content's hash, so the name stands for it; any
+    other file's content is read once and again when it seems changed (see `content_digest`).
     """
     digest = hashlib.blake2b(digest_size=16)
     for file in sorted(directory.rglob("*")):
         if not file.is_file() or file.suffix not in {".json", ".safetensors", ".txt", ".model", ".jinja"}:
             continue
-        target = Path(os.path.realpath(file))
         digest.update(file.relative_to(directory).as_posix().encode())
-        if target.parent.name == "blobs":
+        target = Path(os.path.realpath(file))
+        if file.is_symlink() and target.parent.name == "blobs" and HASH.fullmatch(target.name):
             digest.update(target.name.encode())
         else:
-            with open(file, "rb") as stream:
-                digest.update(hashlib.file_digest(stream, "blake2b").digest())
+            digest.update(bytes.fromhex(content_digest(file)))
     return digest.hexdigest()
 
 
