@@ -24,7 +24,7 @@ from videox2l.errors import ModelError
 from videox2l.kv.cache import KVShape
 from videox2l.models.base import DEFAULT_FRAME_TOKENS, MLLM, Decoding, FrameLimits, Turn
 from videox2l.models.cached_attention import ATTENTION, NoRotation
-from videox2l.models.checkpoint import checkpoint_fingerprint, shard_files
+from videox2l.models.checkpoint import checkpoint_fingerprint, first_line, shard_files
 from videox2l.models.forward import Forward
 from videox2l.models.self_check import check_decoder
 from videox2l.types import ChunkPlace, VideoOutline
@@ -95,12 +95,12 @@ class HuggingFaceMLLM(MLLM):
         frame_limits: as for `load_model`.
         Raises: ModelError if it is incomplete, damaged, or has a decoder that can't be driven chunk by chunk.
         """
-        config = AutoConfig.from_pretrained(directory)
+        config = AutoConfig.from_pretrained(directory, trust_remote_code=False)
         refuse_decoder(config.get_text_config())
         shard_files(directory)
         try:
             model, loading = AutoModelForImageTextToText.from_pretrained(
-                directory, dtype=dtype, output_loading_info=True
+                directory, dtype=dtype, output_loading_info=True, trust_remote_code=False
             )
         except Exception as error:  # transformers raises what its parts raise
             raise ModelError(f"{directory} does not load ({first_line(error)}): download it again") from error
@@ -112,13 +112,13 @@ class HuggingFaceMLLM(MLLM):
         if not any((directory / name).is_file() for name in TOKENIZER_FILES):
             raise ModelError(f"{directory} has no tokenizer ({', '.join(TOKENIZER_FILES)}): download all of it")
         try:
-            tokenizer = AutoTokenizer.from_pretrained(directory)
-            video_processor = AutoVideoProcessor.from_pretrained(directory)
+            tokenizer = AutoTokenizer.from_pretrained(directory, trust_remote_code=False)
+            video_processor = AutoVideoProcessor.from_pretrained(directory, trust_remote_code=False)
         except Exception as error:  # missing files raise many things
             raise ModelError(
                 f"{directory} has no tokenizer and video processor that load ({first_line(error)}): download all of it"
             ) from error
-        template = cls.chat_template or tokenizer.chat_template or processor_chat_template(directory)
+        template = cls.chat_template or processor_chat_template(directory) or tokenizer.chat_template
         tokenizer.chat_template = template
         if not tokenizer.chat_template:
             raise ModelError(f"{directory} has no chat template: pass an instruction-tuned checkpoint, or add one")
@@ -314,8 +314,3 @@ def processor_chat_template(directory: Path) -> str | None:
     """The chat template that older checkpoints keep in a file of their processor's."""
     file = directory / "chat_template.json"
     return json.loads(file.read_text()).get("chat_template") if file.is_file() else None
-
-
-def first_line(error: Exception) -> str:
-    """An error's first line, without its full stop."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".")
