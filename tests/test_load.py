@@ -193,6 +193,17 @@ def test_what_only_transformers_can_do_is_refused_of_other_models(checkpoint: Pa
         load_model(quantized, device="cpu")
 
 
+def test_a_device_and_a_device_map_exclude_each_other(qwen: Path) -> None:
+    with pytest.raises(SettingsError, match=r"device 'cpu' and device_map 'auto' exclude each other"):
+        load_model(qwen, device="cpu", device_map="auto")
+
+
+def test_a_device_map_without_accelerate_says_what_to_install(qwen: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("videox2l.models.load.find_spec", lambda name: None)
+    with pytest.raises(SettingsError, match=r"device_map 'auto' needs .* pip install accelerate"):
+        load_model(qwen, device_map="auto")
+
+
 PUBLISHED_DTYPES = {
     "Qwen2.5-VL, LLaVA-NeXT-Video, Video-XL": ({"torch_dtype": "bfloat16"}, {}),
     "InternVL3": ({"torch_dtype": "bfloat16"}, {"torch_dtype": "bfloat16"}),

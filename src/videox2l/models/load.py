@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import AutoConfig, PreTrainedConfig
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
 from videox2l.errors import ModelError, SettingsError
 from videox2l.models.base import MLLM, FrameLimits
 from videox2l.models.checkpoint import Checkpoint, first_line, weights_dtype
+from videox2l.models.model_digest import model_digest
 from videox2l.registry import Registry
+
+if TYPE_CHECKING:
+    from videox2l.models.hugging_face import HuggingFaceMLLM
 
 ADAPTERS: Registry[MLLM] = Registry(
     "model",
@@ -64,6 +70,8 @@ def load_model(
     revision: str | None = None,
     max_pixels: int | None = None,
     min_pixels: int | None = None,
+    device_map: str | int | Mapping[str, Any] | None = None,
+    quantization_config: Any = None,
 ) -> MLLM:
     """Load a checkpoint.
 
@@ -73,6 +81,9 @@ def load_model(
     revision: branch, tag or commit of a model on the hub; by default its main branch.
     max_pixels, min_pixels: how large frames are for the vision encoder, for families that resize them; see
         `FrameLimits`.
+    device_map: spreads the layers over devices, as in transformers: "auto", "balanced" ..., or a device for each
+        module by name; needs the package accelerate. By default the model is on `device` alone.
+    quantization_config: quantizes the weights as they are loaded, as in transformers (BitsAndBytesConfig ...).
     Raises: ModelError for a model that is unknown, incomplete or of an unsupported family, or needs what is not
     installed; SettingsError for an unknown device or dtype, or settings that exclude each other or
     that a model of this family does not have.
@@ -83,16 +94,72 @@ def load_model(
     adapter = adapter_of(config)
     if adapter is None:
         raise ModelError(refusal(checkpoint.directory, config, name))
-    place = pick_device(device)
-    if quantization := quantization_of(config):
+    place = pick_device(device, device_map)
+    options = {"device_map": device_map, "quantization_config": quantization_config}
+    options = {option: value for option, value in options.items() if value is not None}
+    quantization = quantization_config or quantization_of(config)
+    if options or quantization:
         refuse_options(adapter, name)
-        check_quantization(quantization, None, name)
-    options: dict[str, Any] = {}
+    if quantization:
+        check_quantization(quantization, device_map, name)
     if max_pixels is not None or min_pixels is not None:
         options["frame_limits"] = FrameLimits(max_pixels, min_pixels)
         options["frame_limits"].check_family(adapter)
     directory = checkpoint.files()
     return adapter.from_directory(directory, place, pick_dtype(dtype, place, config, directory), name, **options)
+
+
+def wrap_model(
+    model: Any,
+    processor: Any,
+    name: str | None = None,
+    *,
+    max_pixels: int | None = None,
+    min_pixels: int | None = None,
+) -> HuggingFaceMLLM:
+    """Drive a model of transformers that is in memory already: quantized, spread over devices, with adapters (LoRA).
+
+    It is driven as it is, not copied: see `HuggingFaceMLLM`, also for what changes in it until `release`. Adapters that
+    are not merged stay as they are switched; switching them changes the fingerprint.
+
+    model: a PreTrainedModel, or one that peft wrapped.
+    processor: the family's, as AutoProcessor gives it: tokenizer, video processor and chat template.
+    name: for display; by default what the model was loaded from.
+    max_pixels, min_pixels: as for `load_model`.
+    Raises: ModelError for a model or a processor that can't be used; SettingsError for limits of frames that a model of
+    this family does not have.
+    """
+    from videox2l.models.hugging_face import HuggingFaceMLLM
+
+    if prompts := [kind for kind, settings in peft_settings(model).items() if settings.is_prompt_learning]:
+        raise ModelError(f"the adapter {prompts[0]!r} is a learnt prompt, which can't stand before a video: use LoRA")
+    if hasattr(model, "get_base_model"):  # peft's layers are in it, whatever wraps it
+        model = model.get_base_model()
+    if not isinstance(model, PreTrainedModel):
+        raise ModelError(f"a {type(model).__name__} is not a model of transformers: pass what from_pretrained gave")
+    name = name or model.name_or_path or type(model).__name__
+    config = model.config.to_dict()
+    adapter = adapter_of(config)
+    if adapter is None:
+        raise ModelError(refusal(model.config, config, name))
+    if not issubclass(adapter, HuggingFaceMLLM):
+        raise ModelError(f"{name} is of a family that is loaded from its directory: pass that instead of the model")
+    missing = [part for part in ("tokenizer", "video_processor") if getattr(processor, part, None) is None]
+    if missing:
+        raise ModelError(
+            f"the processor ({type(processor).__name__}) of {name} has no {' and no '.join(missing)}: pass "
+            "processor=AutoProcessor.from_pretrained(...) of the same checkpoint"
+        )
+    tokenizer = copy(processor.tokenizer)
+    tokenizer.chat_template = processor.chat_template or tokenizer.chat_template
+    limits = None if max_pixels is min_pixels is None else FrameLimits(max_pixels, min_pixels)
+    fingerprint = model_digest(model, tokenizer, processor.video_processor)
+    return adapter(model, tokenizer, processor.video_processor, name=name, fingerprint=fingerprint, frame_limits=limits)
+
+
+def peft_settings(model: Any) -> Mapping[str, Any]:
+    """The settings of each of a model's adapters by name, if peft added any."""
+    return getattr(model, "peft_config", None) or {}
 
 
 def adapter_of(config: Mapping[str, Any]) -> type[MLLM] | None:
@@ -175,11 +242,19 @@ def check_quantization(quantization: Any, device_map: Any, name: str) -> None:
         ) from error
 
 
-def pick_device(device: str) -> torch.device:
-    """The device of a name; "auto" is CUDA where there is one.
+def pick_device(device: str, device_map: str | int | Mapping[str, Any] | None = None) -> torch.device:
+    """The device of a name; "auto" is CUDA where there is one. With a device_map, the CPU or what "auto" is.
 
-    Raises: SettingsError for a device that is not there.
+    Raises: SettingsError for a device that is not there, or a device_map beside a device or without accelerate.
     """
+    if device_map is not None:
+        if device != "auto":
+            raise SettingsError(f"device {device!r} and device_map {device_map!r} exclude each other: pass one of them")
+        if find_spec("accelerate") is None:
+            raise SettingsError(f"device_map {device_map!r} needs a package that is not here: pip install accelerate")
+        places = set(map(str, device_map.values() if isinstance(device_map, Mapping) else [device_map]))
+        if places <= {"cpu", "disk"}:
+            return torch.device("cpu")
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
