@@ -30,13 +30,22 @@ class Registry(Generic[T]):
         return tuple(sorted({*self._ours, *(point.name for point in self._added())}))
 
     def __getitem__(self, name: str) -> type[T]:
-        """The class of a name. Raises: SettingsError that lists the names there are."""
+        """The class of a name.
+
+        Raises: SettingsError that lists the names there are, or names the package whose class does not load.
+        """
         if name in self._ours:
             module, _, attribute = self._ours[name].partition(":")
             return getattr(import_module(module), attribute)
         for point in self._added():
             if point.name == name:
-                return point.load()
+                try:
+                    return point.load()
+                except Exception as error:  # another package raises whatever it raises
+                    package = point.dist.name if point.dist else point.value
+                    raise SettingsError(
+                        f"{self.kind} {name!r} of the package {package} does not load ({error}): mend or remove it"
+                    ) from error
         raise SettingsError(f"{self.kind} {name!r} is unknown: pass one of {', '.join(self.names)}")
 
     def settings(self, name: str) -> tuple[str, ...]:

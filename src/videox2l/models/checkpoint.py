@@ -7,43 +7,121 @@ import json
 import os
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Self
 
 import torch
 from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast, Qwen2Tokenizer
 
-from videox2l.errors import ModelError
+from videox2l.errors import ModelError, SettingsError
 from videox2l.models.file_digest import content_digest
 
 MODEL_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
+
+JUDGED_FILES = ("config.json", "adapter_config.json")
+"""What a model on the hub is judged by before the rest of it is downloaded."""
+
+FLOATS = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+"""Names of dtypes in safetensors files."""
 
 HASH = re.compile("[0-9a-f]{40}|[0-9a-f]{64}")
 """How the hub's cache names a blob: git's hash of a small file, SHA-256 of a large one."""
 
 
-def checkpoint_directory(model: str | Path, revision: str | None = None) -> Path:
-    """The local directory of a model: as given, or downloaded from the Hugging Face hub (or found in its cache).
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model by its name: its configuration is looked at first, its other files come when they are wanted.
 
-    Raises: ModelError if it is neither a directory with a config.json nor a model the hub gives.
+    name: hub id or directory, as it was given.
+    directory: where its files lie; of a model on the hub, at first config.json alone.
+    config: what config.json says.
+    is_on_hub: whether files that are not there yet can be downloaded.
     """
-    directory = Path(model)
-    if directory.is_dir():
-        if not (directory / "config.json").is_file():
-            raise ModelError(f"{directory} is not a model directory: it has no config.json")
-        return directory
+
+    name: str
+    directory: Path
+    config: dict[str, Any]
+    is_on_hub: bool
+
+    @classmethod
+    def find(cls, model: str | Path, revision: str | None = None) -> Self:
+        """The checkpoint of a directory, or of a model on the Hugging Face hub or in its cache.
+
+        model: hub id or directory. revision: branch, tag or commit on the hub; by default its main branch.
+        Raises: ModelError if there is no such model, it has no config.json that can be read, or it holds an adapter;
+        SettingsError for the revision of a directory.
+        """
+        directory = Path(model).expanduser()
+        is_on_hub = not directory.is_dir()
+        if is_on_hub:
+            directory = download(str(model), revision, list(JUDGED_FILES))
+        elif revision is not None:
+            raise SettingsError(
+                f"revision {revision!r} is of a model on the hub and {model} is a directory: leave it out"
+            )
+        refuse_adapter(directory, str(model))
+        return cls(str(model), directory, read_config(directory, str(model)), is_on_hub)
+
+    def files(self) -> Path:
+        """The directory with all of the checkpoint's files, of the revision that config.json is of."""
+        if self.is_on_hub:
+            return download(self.name, self.directory.name, MODEL_FILES)
+        return self.directory
+
+
+def download(model: str, revision: str | None, patterns: list[str]) -> Path:
+    """The hub cache's directory of a model, with the files of these patterns; its name is the commit."""
     try:
-        return Path(snapshot_download(str(model), revision=revision, allow_patterns=MODEL_FILES))
-    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).strip().splitlines()[0].rstrip(".")
+        return Path(snapshot_download(model, revision=revision, allow_patterns=patterns))
+    except Exception as error:  # the hub's client raises what its parts raise
         raise ModelError(
-            f"model {str(model)!r} is neither a local directory nor a model that the Hugging Face hub gives here "
-            f"({reason}): check the name, or download it where there is a network and pass its directory"
+            f"model {model!r} is neither a local directory nor a model that the Hugging Face hub gives here "
+            f"({first_line(error)}): check the name, the network and the free disk space, or pass a directory"
         ) from error
+
+
+def read_config(directory: Path, name: str) -> dict[str, Any]:
+    """What config.json says. Raises: ModelError if it is missing or no JSON object."""
+    file = directory / "config.json"
+    if not file.is_file():
+        raise ModelError(
+            f"{name} is not a model in transformers' format, it has no config.json: pass a model's hub id, or a "
+            "directory that save_pretrained wrote"
+        )
+    try:
+        config = json.loads(file.read_text())
+    except ValueError as error:
+        raise ModelError(f"{file} is not valid JSON ({error}): download it again") from error
+    if not isinstance(config, dict):
+        raise ModelError(f"{file} is no JSON object: download it again")
+    return config
+
+
+def refuse_adapter(directory: Path, name: str) -> None:
+    """Raises: ModelError for an adapter (LoRA and the like), alone or beside a model, as it would not be applied.
+
+    Beside a model it is not clear which is meant: some training scripts save a model that has its adapter merged
+    beside that adapter, some one that has not.
+    """
+    file = directory / "adapter_config.json"
+    if not file.is_file():
+        return
+    try:
+        base = json.loads(file.read_text())["base_model_name_or_path"]
+    except (ValueError, TypeError, KeyError):
+        base = "its base model"
+    merge = f"merge it into {base} with peft (merge_and_unload) and save that, or pass the loaded model from memory"
+    if (directory / "config.json").is_file():
+        raise ModelError(
+            f"{name} holds an adapter (adapter_config.json) beside a model, and would be used without it: {merge}; "
+            "remove adapter_config.json if the model has it merged already"
+        )
+    raise ModelError(f"{name} is an adapter (adapter_config.json) and no model: {merge}")
 
 
 def shard_files(directory: Path) -> list[Path]:
@@ -66,7 +144,26 @@ def read_weights(directory: Path) -> Iterator[dict[str, Tensor]]:
         try:
             yield load_file(file)
         except (SafetensorError, OSError) as error:
-            raise ModelError(f"{file} is damaged ({error}): download or build it again") from error
+            raise damaged(file, error) from error
+
+
+def weights_dtype(directory: Path) -> str:
+    """The dtype of a checkpoint's first weight that is stored in 16 or 32 bits; float32 if there is none."""
+    for file in shard_files(directory):
+        try:
+            with safe_open(file, "pt") as stream:
+                kinds = [stream.get_slice(name).get_dtype() for name in stream.keys()]  # noqa: SIM118
+        except (SafetensorError, OSError) as error:
+            raise damaged(file, error) from error
+        for kind in kinds:
+            if kind in FLOATS:
+                return FLOATS[kind]
+    return "float32"
+
+
+def damaged(file: Path, error: Exception) -> ModelError:
+    """What to say of a weights file that can't be read."""
+    return ModelError(f"{file} is damaged ({error}): download or build it again")
 
 
 def load_weights(module: nn.Module, directory: Path, device: torch.device, dtype: torch.dtype) -> None:
@@ -126,7 +223,7 @@ def load_tokenizer(directory: Path) -> PreTrainedTokenizerBase:
     else:
         raise ModelError(f"{directory} has no tokenizer: add tokenizer.json, or vocab.json and merges.txt")
     try:
-        return kind.from_pretrained(directory)
+        return kind.from_pretrained(directory, trust_remote_code=False)
     except (OSError, ValueError, TypeError) as error:
         raise ModelError(f"the tokenizer of {directory} does not load ({error}): download it again") from error
 
@@ -145,3 +242,8 @@ def end_ids(directory: Path, configured: int | list[int] | None) -> tuple[int, .
     ids = json.loads(file.read_text()).get("eos_token_id") if file.is_file() else None
     ids = configured if ids is None else ids
     return tuple(ids) if isinstance(ids, list) else () if ids is None else (ids,)
+
+
+def first_line(error: Exception) -> str:
+    """An error's first line, without its full stop."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".")

@@ -118,25 +118,28 @@ class Forward:
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float | None = None) -> Tensor:
         """One layer's attention of un-rotated queries (heads, n, d_h), keys and values (n_h, n, d_h).
 
-        Records, rotates, writes and attends. Returns (n, heads * d_h).
+        Records, rotates, writes and attends. Returns (n, heads * d_h). All of it happens where the caches are, on one
+        device, wherever the layer is.
         """
+        home, away = self.sequences[0].cache.keys.device, query.device
+        query, key, value = query.to(home), key.to(home), value.to(home)
         if self.records_kv:
             self.keys.append(key)
             self.values.append(value)
         if self.records_queries:
             self.queries.append(query)
         rotate = self.sequences[0].cache.rotate
-        positions = self.positions.to(query.device)
+        positions = self.positions.to(home)
         query, key = rotate(query, positions), rotate(key, positions)
         if len(self.sequences) == 1:
-            return self.sequences[0].attend(layer, query, key, value, scale)
+            return self.sequences[0].attend(layer, query, key, value, scale).to(away)
         parts = (states.split(self.sizes, dim=1) for states in (query, key, value))
         return torch.cat(
             [
                 sequence.attend(layer, own_query, own_key, own_value, scale)
                 for sequence, own_query, own_key, own_value in zip(self.sequences, *parts, strict=True)
             ]
-        )
+        ).to(away)
 
     def finish(self) -> None:
         """Count the new tokens as part of their caches; called by a decoder behind its last layer."""
@@ -147,6 +150,4 @@ class Forward:
 
     def kv(self) -> KV:
         """The un-rotated KVs that were recorded, at the run's positions."""
-        device = self.keys[0].device
-        keys, values = (torch.stack([part.to(device) for part in parts]) for parts in (self.keys, self.values))
-        return KV(keys, values, self.positions)
+        return KV(torch.stack(self.keys), torch.stack(self.values), self.positions)

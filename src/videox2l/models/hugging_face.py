@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from copy import copy
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -23,10 +24,11 @@ from transformers import (
 from videox2l.errors import ModelError
 from videox2l.kv.cache import KVShape
 from videox2l.models.base import DEFAULT_FRAME_TOKENS, MLLM, Decoding, FrameLimits, Turn
-from videox2l.models.cached_attention import ATTENTION, NoRotation
-from videox2l.models.checkpoint import checkpoint_fingerprint, shard_files
+from videox2l.models.checkpoint import checkpoint_fingerprint, first_line, shard_files
 from videox2l.models.forward import Forward
+from videox2l.models.model_digest import with_switches
 from videox2l.models.self_check import check_decoder
+from videox2l.models.takeover import give_back, take_over
 from videox2l.types import ChunkPlace, VideoOutline
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
@@ -51,17 +53,37 @@ class HuggingFaceMLLM(MLLM):
         tokenizer: PreTrainedTokenizerBase,
         video_processor: Any,
         *,
+        name: str,
+        fingerprint: str,
+        directory: Path | None = None,
         frame_limits: FrameLimits | None = None,
     ):
+        """An adapter of a loaded model, ready to use.
+
+        The model itself is driven, not a copy. Until `release`, its decoder has our attention function and a rotary
+        module that rotates nothing, so it can't be run by itself; it is in evaluation mode, and its parameters need no
+        gradients. Several adapters may drive one model.
+
+        model: on one device or several. tokenizer: with the chat template; it is copied. video_processor: of the
+        model's family. name: for display. fingerprint: hex digest of weights, configuration, tokenizer and processor.
+        directory: where the checkpoint lies, if it was loaded from one. frame_limits: by default `FrameLimits()`.
+        Raises: ModelError for a decoder that can't be driven chunk by chunk, or a tokenizer without a chat template;
+        SettingsError for limits that a model of this family does not have.
+        """
         super().__init__()
         if frame_limits is not None:
             frame_limits.check_family(type(self))
         self.frame_limits = frame_limits or FrameLimits()
+        self.name, self.directory = name, directory
+        self.loaded_fingerprint = self.limited_fingerprint(fingerprint)
         self.config = model.config
         text_config = model.config.get_text_config()
         refuse_decoder(text_config)
         self.model = model
-        self.tokenizer, self.video_processor = tokenizer, video_processor
+        self.tokenizer, self.video_processor = copy(tokenizer), video_processor
+        self.tokenizer.chat_template = self.chat_template or tokenizer.chat_template
+        if not self.tokenizer.chat_template:
+            raise ModelError(f"{name} has no chat template: pass an instruction-tuned checkpoint, or add one")
         self.visual_token_id = token_id(tokenizer, self.visual_token)
         self.decoder = model.get_decoder()
         heads = text_config.num_attention_heads
@@ -70,15 +92,15 @@ class HuggingFaceMLLM(MLLM):
             text_config.num_hidden_layers, getattr(text_config, "num_key_value_heads", None) or heads, head_dim
         )
         self.max_positions = trained_positions(text_config)
-        self.rope = self.decoder.rotary_emb
-        if getattr(self.rope, "rope_type", None) == "dynamic":
-            self.rope.rope_type = "default"  # else a large position changes the angles of all that are rotated later
-        self.decoder.rotary_emb = NoRotation(head_dim)
-        self.decoder.set_attn_implementation(ATTENTION)
         self.eos_ids = end_ids(model, tokenizer)
         self.decoding = own_decoding(model.generation_config)
-        self.eval()
-        check_decoder(self)
+        self.rope = take_over(model, self.decoder, head_dim).to(self.device)
+        self.eval().requires_grad_(False)
+        try:
+            check_decoder(self)
+        except ModelError:
+            self.release()
+            raise
 
     @classmethod
     def from_directory(
@@ -88,22 +110,37 @@ class HuggingFaceMLLM(MLLM):
         dtype: torch.dtype,
         name: str,
         *,
+        device_map: Any = None,
+        quantization_config: Any = None,
         frame_limits: FrameLimits | None = None,
     ) -> Self:
         """Load a checkpoint directory.
 
-        frame_limits: as for `load_model`.
-        Raises: ModelError if it is incomplete, damaged, or has a decoder that can't be driven chunk by chunk.
+        device_map, quantization_config, frame_limits: as for `load_model`; with a device_map, `device` is not used.
+        Raises: ModelError if it is incomplete, damaged, has a decoder that can't be driven chunk by chunk, or needs
+        what is not installed.
         """
-        config = AutoConfig.from_pretrained(directory)
+        config = AutoConfig.from_pretrained(directory, trust_remote_code=False)
         refuse_decoder(config.get_text_config())
         shard_files(directory)
+        quantized = quantization_config or getattr(config, "quantization_config", None)
+        if device_map is None and quantized and device.type != "cpu":
+            device_map = {"": device}  # quantized weights are laid out for where they are loaded to
         try:
             model, loading = AutoModelForImageTextToText.from_pretrained(
-                directory, dtype=dtype, output_loading_info=True
+                directory,
+                dtype=dtype,
+                device_map=device_map,
+                quantization_config=quantization_config,
+                output_loading_info=True,
+                trust_remote_code=False,
             )
+        except (torch.OutOfMemoryError, ImportError) as error:
+            raise ModelError(f"{directory} can't be loaded here: {first_line(error)}") from error
         except Exception as error:  # transformers raises what its parts raise
-            raise ModelError(f"{directory} does not load ({first_line(error)}): download it again") from error
+            given = device_map is not None or quantization_config is not None
+            mend = "check device_map and quantization_config" if given else "download it again"
+            raise ModelError(f"{directory} does not load ({first_line(error)}): {mend}") from error
         if missing := sorted(loading["missing_keys"]):
             raise ModelError(
                 f"checkpoint {directory} lacks {len(missing)} parameters ({', '.join(missing[:3])}): it is incomplete "
@@ -112,20 +149,48 @@ class HuggingFaceMLLM(MLLM):
         if not any((directory / name).is_file() for name in TOKENIZER_FILES):
             raise ModelError(f"{directory} has no tokenizer ({', '.join(TOKENIZER_FILES)}): download all of it")
         try:
-            tokenizer = AutoTokenizer.from_pretrained(directory)
-            video_processor = AutoVideoProcessor.from_pretrained(directory)
+            tokenizer = AutoTokenizer.from_pretrained(directory, trust_remote_code=False)
+            video_processor = AutoVideoProcessor.from_pretrained(directory, trust_remote_code=False)
         except Exception as error:  # missing files raise many things
             raise ModelError(
                 f"{directory} has no tokenizer and video processor that load ({first_line(error)}): download all of it"
             ) from error
-        template = cls.chat_template or tokenizer.chat_template or processor_chat_template(directory)
-        tokenizer.chat_template = template
-        if not tokenizer.chat_template:
-            raise ModelError(f"{directory} has no chat template: pass an instruction-tuned checkpoint, or add one")
-        adapter = cls(model.to(device), tokenizer, video_processor, frame_limits=frame_limits)
-        adapter.name, adapter.fingerprint = name, adapter.limited_fingerprint(checkpoint_fingerprint(directory))
-        adapter.directory = directory
-        return adapter.eval().requires_grad_(False)
+        tokenizer.chat_template = processor_chat_template(directory) or tokenizer.chat_template
+        return cls(
+            model if device_map else model.to(device),
+            tokenizer,
+            video_processor,
+            name=name,
+            fingerprint=checkpoint_fingerprint(directory),
+            directory=directory,
+            frame_limits=frame_limits,
+        )
+
+    def release(self) -> PreTrainedModel:
+        """Give the model back as it was before any adapter drove it.
+
+        Its rotary module, attention function, modes and gradients are those it had. No adapter can drive it afterwards.
+        """
+        give_back(self.decoder)
+        return self.model
+
+    @property
+    def device(self) -> torch.device:
+        """Where text is embedded and caches are kept; layers and the vision encoder may be elsewhere."""
+        embeddings = self.model.get_input_embeddings()
+        hook = getattr(embeddings, "_hf_hook", None)  # accelerate's, which brings weights kept elsewhere when they run
+        place = getattr(hook, "execution_device", None)
+        return torch.device(embeddings.weight.device if place is None else place)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of text embeddings, of the KVs and of the store; weights may be quantized."""
+        return self.model.get_input_embeddings().weight.dtype
+
+    @property
+    def fingerprint(self) -> str:  # type: ignore[override]
+        """Hex digest of what KVs depend on; it changes when adapters of the model (LoRA) are switched or merged."""
+        return with_switches(self.loaded_fingerprint, self.model)
 
     def limited_fingerprint(self, fingerprint: str) -> str:
         """A checkpoint's fingerprint with what else the KVs depend on: how large its frames are."""
@@ -223,7 +288,7 @@ class HuggingFaceMLLM(MLLM):
         inputs = self.decoder_inputs(embeddings[None], forward)
         states = self.decoder(**inputs, forward=forward, use_cache=False).last_hidden_state
         forward.finish()
-        return states[0]
+        return states[0].to(self.device)
 
     def decoder_inputs(self, embeddings: Tensor, forward: Forward) -> dict[str, Any]:
         """What the decoder's forward is called with for embeddings (1, n, hidden)."""
@@ -231,7 +296,7 @@ class HuggingFaceMLLM(MLLM):
 
     def logits(self, states: Tensor) -> Tensor:
         """fp32 logits (n, vocabulary)."""
-        return self.model.get_output_embeddings()(states).float()
+        return self.model.get_output_embeddings()(states).float().to(self.device)
 
 
 def refuse_decoder(config: PreTrainedConfig) -> None:
@@ -314,8 +379,3 @@ def processor_chat_template(directory: Path) -> str | None:
     """The chat template that older checkpoints keep in a file of their processor's."""
     file = directory / "chat_template.json"
     return json.loads(file.read_text()).get("chat_template") if file.is_file() else None
-
-
-def first_line(error: Exception) -> str:
-    """An error's first line, without its full stop."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".")

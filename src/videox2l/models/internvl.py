@@ -29,7 +29,7 @@ class InternVL(HuggingFaceMLLM):
         ]
         closing = self.embed(self.ids("</img>"))
         return interleave(
-            features.to(self.dtype),
+            features.to(self.device, self.dtype),
             openings,
             [closing] * len(frames),
             place.next_position,

@@ -18,7 +18,8 @@ class LlavaNextVideo(HuggingFaceMLLM):
         """The frames' pooled features."""
         pixels = self.prepare(frames.pixels)
         features = self.model.get_video_features(pixels, return_dict=True).pooler_output[0]  # (F * n, hidden)
-        return VideoTokens.of_frames(features.to(self.dtype).unflatten(0, (len(frames), -1)), place.next_position)
+        features = features.to(self.device, self.dtype)
+        return VideoTokens.of_frames(features.unflatten(0, (len(frames), -1)), place.next_position)
 
     def prepare(self, pixels: Tensor) -> Tensor:
         """(1, T, 3, S, S) normalised pixels."""

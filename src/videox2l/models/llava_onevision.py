@@ -19,13 +19,14 @@ class LlavaOnevision(HuggingFaceMLLM):
         """The frames' pooled features; behind the last frame, as text, the learned newline."""
         pixels = self.prepare(frames.pixels)
         features = self.model.get_video_features(pixels, return_dict=True).pooler_output[0]  # (F * n + 1, hidden)
+        features = features.to(self.device, self.dtype)
         visual = features.shape[0] - 1
         if not place.is_last:
             features = features[:-1]
         is_text = torch.arange(len(features), device=features.device) >= visual
         frame = torch.arange(len(features), device=features.device) // (visual // len(frames))
         positions = torch.arange(place.next_position, place.next_position + len(features), device=features.device)
-        return VideoTokens(features.to(self.dtype), positions, is_text, frame.clamp(max=len(frames) - 1))
+        return VideoTokens(features, positions, is_text, frame.clamp(max=len(frames) - 1))
 
     def prepare(self, pixels: Tensor) -> Tensor:
         """(1, T, 3, S, S) normalised pixels."""

@@ -23,11 +23,12 @@ class Qwen2VL(QwenVL):
         """The frames' features, pair by pair; no text stands among them."""
         inputs = self.prepare(frames.pixels, place.video.frames)
         features = self.model.get_video_features(**inputs, return_dict=True).pooler_output[0]  # (n, hidden)
+        features = features.to(self.device, self.dtype)
         groups, rows, columns = self.merged_grid(inputs["video_grid_thw"])
         start = len(self.prompt_ids(place.video))
         time = start + self.time_steps(frames, place).to(features.device)
         return VideoTokens(
-            features.to(self.dtype),
+            features,
             grid_positions(time, rows, columns, start),
             torch.zeros(len(features), dtype=torch.bool, device=features.device),
             torch.arange(groups, device=features.device).repeat_interleave(rows * columns),

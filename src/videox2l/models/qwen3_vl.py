@@ -36,8 +36,9 @@ class Qwen3VL(QwenVL):
         inputs = self.prepare(frames.pixels, place.video.frames)
         output = self.model.get_video_features(**inputs, return_dict=True)
         groups, rows, columns = self.merged_grid(inputs["video_grid_thw"])
-        features = output.pooler_output[0].to(self.dtype).unflatten(0, (groups, -1))  # (T, rows * columns, hidden)
-        depths = torch.stack([depth[0] for depth in output.deepstack_features]).to(self.dtype)
+        features = output.pooler_output[0].to(self.device, self.dtype)
+        features = features.unflatten(0, (groups, -1))  # (T, rows * columns, hidden)
+        depths = torch.stack([depth[0] for depth in output.deepstack_features]).to(self.device, self.dtype)
         depths = depths.unflatten(1, (groups, -1))  # (depths, T, rows * columns, hidden)
 
         parts: list[Tensor] = []

@@ -7,6 +7,7 @@ there whatever the weights and the dtype.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -60,7 +61,7 @@ def recorded_attention(
     key: Tensor,
     value: Tensor,
     attention_mask: Tensor | None,
-    records: list[Recorded] | None = None,
+    records: deque[Recorded] | None = None,
     **settings: Any,
 ) -> tuple[Tensor, None]:
     """transformers' attention interface, for its own rotary module and mask."""
@@ -129,7 +130,7 @@ def check_decoder(model: HuggingFaceMLLM) -> None:
 
 def run_own(model: HuggingFaceMLLM, embeddings: Tensor, positions: Tensor) -> tuple[list[Recorded], Tensor]:
     """All tokens at once, with the decoder's own rotary module and mask."""
-    records: list[Recorded] = []
+    records: deque[Recorded] = deque()  # not a list: the hooks of a spread model would hand on a copy of it
     decoder = model.decoder
     rotary, attention = decoder.rotary_emb, decoder.config._attn_implementation
     decoder.rotary_emb = model.rope
@@ -141,7 +142,7 @@ def run_own(model: HuggingFaceMLLM, embeddings: Tensor, positions: Tensor) -> tu
     finally:
         decoder.rotary_emb = rotary
         decoder.set_attn_implementation(attention)
-    return records, states[0]
+    return list(records), states[0]
 
 
 def run_ours(

@@ -51,7 +51,7 @@ class SmolVLM(HuggingFaceMLLM):
             for frame, second in enumerate(frames.timestamps_s.tolist())
         ]
         return interleave(
-            features.to(self.dtype).unflatten(0, (len(frames), -1)),
+            features.to(self.device, self.dtype).unflatten(0, (len(frames), -1)),
             openings,
             [self.embed(self.ids("<fake_token_around_image>"))] * len(frames),
             place.next_position,

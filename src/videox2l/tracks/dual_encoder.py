@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from videox2l.errors import ModelError
-from videox2l.models.checkpoint import checkpoint_directory, checkpoint_fingerprint
+from videox2l.models.checkpoint import Checkpoint, checkpoint_fingerprint
 from videox2l.types import Frames, VideoTokens
 
 FRAMES_PER_CALL = 16
@@ -50,15 +50,16 @@ class HubDualEncoder(DualEncoder):
     """
 
     def __init__(self, model: str | Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32):
-        from transformers import AutoConfig, AutoModel, AutoProcessor  # seconds that only a dual encoder needs
+        from transformers import AutoModel, AutoProcessor  # seconds that only a dual encoder needs
 
-        directory = checkpoint_directory(model)
-        self.fingerprint = checkpoint_fingerprint(directory)
-        kind = getattr(AutoConfig.from_pretrained(directory), "model_type", None)
+        checkpoint = Checkpoint.find(model)
+        kind = checkpoint.config.get("model_type")
         if kind not in {"clip", "siglip", "siglip2"}:
             raise ModelError(f"{model} is a {kind} and not a dual encoder: pass a clip, siglip or siglip2 checkpoint")
-        self.model = AutoModel.from_pretrained(directory, dtype=dtype).to(device).eval()
-        self.processor = AutoProcessor.from_pretrained(directory)
+        directory = checkpoint.files()
+        self.fingerprint = checkpoint_fingerprint(directory)
+        self.model = AutoModel.from_pretrained(directory, dtype=dtype, trust_remote_code=False).to(device).eval()
+        self.processor = AutoProcessor.from_pretrained(directory, trust_remote_code=False)
         self.device, self.dtype = torch.device(device), dtype
         text_config = self.model.config.text_config
         self.max_text_tokens = int(text_config.max_position_embeddings)
