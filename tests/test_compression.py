@@ -13,7 +13,7 @@ from videox2l import SummaryTokens
 from videox2l.errors import SettingsError
 from videox2l.models.forward import Forward
 from videox2l.models.video_xl.adapter import VideoXL
-from videox2l.models.video_xl.decoder import Decoder
+from videox2l.models.video_xl.model import VideoXLModel
 from videox2l.models.video_xl.window import Window
 from videox2l.types import KV
 
@@ -103,7 +103,7 @@ def test_a_coarse_level_of_one_pass_equals_a_dense_forward_with_its_mask(video_x
         positions += [before + end + end // 2 for _, end in tokens[main:]]
         is_summary = torch.tensor([kind != "raw" for kind, _ in tokens])
         forward = Forward.behind(memory, len(embeddings), positions=torch.tensor(positions), visible=mask)
-        video_xl.model(embeddings, forward, is_summary)
+        video_xl.model(embeddings, forward, is_summary=is_summary)
     for level in (2, 8, 32):
         rows = torch.tensor([row for row, (kind, _) in enumerate(tokens) if kind == level])
         keys = video_xl.rotate(kvs[level].keys, torch.tensor(positions)[rows])
@@ -184,15 +184,15 @@ def test_counted_tokens_are_the_tokens_run(
     video_xl: VideoXL, settings: SummaryTokens, passes: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings, ran = replace(settings, passes=passes), []
-    real = Decoder.compress
+    real = VideoXLModel.compress
 
-    def note(decoder: Decoder, hidden: Tensor, window: Window, memory) -> tuple[Tensor, Tensor]:
+    def note(model: VideoXLModel, hidden: Tensor, window: Window, memory) -> tuple[Tensor, Tensor]:
         ran.append(hidden.shape[0])
-        return real(decoder, hidden, window, memory)
+        return real(model, hidden, window, memory)
 
     chunks = (*video(3), torch.randn(100, 64))
     prompt = video_xl.prompt_kv(VIDEO)
-    monkeypatch.setattr(Decoder, "compress", note)
+    monkeypatch.setattr(VideoXLModel, "compress", note)
     compression = settings.start(video_xl, prompt)
     with torch.no_grad():
         for number, tokens in enumerate(chunks):

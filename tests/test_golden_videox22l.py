@@ -289,7 +289,7 @@ def test_a_window_traces_as_published(golden_model: GoldenModel, inputs: dict[st
     ]  # what takes a layer's output
     hooks = [
         module.register_forward_pre_hook(
-            partial(lambda name, _, args: seen.update({name: args[0]}), f"after_layer{layer}")
+            partial(lambda name, _, args: seen.update({name: args[0].flatten(0, -2)}), f"after_layer{layer}")
         )
         for layer, module in enumerate(after)
     ]

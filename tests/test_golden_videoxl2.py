@@ -229,7 +229,9 @@ def test_states_of_every_layer(model, inputs, cases):
     states = {"input_embeds": hidden}
     norms = [layer.input_layernorm for layer in model.model.layers[1:]] + [model.model.norm]
     hooks = [
-        norm.register_forward_pre_hook(lambda _, args, layer=layer: states.update({f"after_layer{layer}": args[0]}))
+        norm.register_forward_pre_hook(
+            lambda _, args, layer=layer: states.update({f"after_layer{layer}": args[0].flatten(0, -2)})
+        )
         for layer, norm in enumerate(norms)
     ]
     visible = block_visibility(blocks, len(blocks), 1)

@@ -1,4 +1,4 @@
-"""What Video-XL and Video-XL-2 share: prompts and configuration."""
+"""What Video-XL and Video-XL-2 share: prompts, configuration, parameter names."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+from safetensors import safe_open
 
 from videox2l.errors import ModelError
 from videox2l.models.base import Turn
+from videox2l.models.load import NANO, load_model
 from videox2l.models.video_xl.config import VideoXLConfig
 from videox2l.models.video_xl_2.config import VideoXL2Config
 
@@ -67,3 +69,28 @@ def test_the_base_of_rope_is_read_from_either_of_its_places(checkpoint, tmp_path
     assert VideoXLConfig.from_directory(tmp_path).rope_theta == 5e5
     edit_config(tmp_path, rope_theta=2e5)
     assert VideoXLConfig.from_directory(tmp_path).rope_theta == 2e5
+
+
+def names(file: Path) -> set[str]:
+    with safe_open(file, "pt") as weights:
+        return set(weights.keys())
+
+
+@pytest.mark.parametrize(
+    ("adapter", "golden", "unused"),
+    [
+        ("video_xl", "videox22l", ("{tower}encoder.layers.3.", "{tower}post_layernorm.")),
+        ("video_xl_2", "videoxl2", ("{tower}post_layernorm.", "model.text_mlp.")),
+    ],
+)
+def test_parameters_have_their_official_names(adapter, golden, unused, request):
+    """A published checkpoint has others only for parts that inference has no use for."""
+    official = names(Path(__file__).parent / "golden" / golden / "weights.safetensors")
+    ours = set(request.getfixturevalue(adapter).state_dict())
+    prefixes = tuple(prefix.format(tower="model.vision_tower.vision_tower.vision_model.") for prefix in unused)
+    assert ours == {name for name in official if not name.startswith(prefixes)}
+    assert len(ours) > 100
+
+
+def test_the_parameters_of_nano_are_those_of_its_file():
+    assert set(load_model("nano", device="cpu").state_dict()) == names(NANO / "model.safetensors")

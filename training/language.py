@@ -1,6 +1,6 @@
 """The language model in training form: many videos and many questions at once, numerically what inference does.
 
-The modules are those of inference (`videox2l.models.video_xl.decoder`), so parameters have their final names. Linear
+The modules are those of inference (`videox2l.models.video_xl.model`), so parameters have their final names. Linear
 layers run over all chunks of all videos at once. Attention goes chunk by chunk, over the keys [memory | own chunk]:
 a chunk's memory is the prompt and the summary tokens of earlier chunks, in every layer at positions 0, 1, ...
 """
@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from training.tokenizer import SPECIAL
 from videox2l.kv.rope import Rope
 from videox2l.models.video_xl.config import VideoXLConfig
-from videox2l.models.video_xl.decoder import Attention, Decoder
+from videox2l.models.video_xl.model import SummaryAttention, SummaryLayer, VideoXLModel
 from videox2l.models.video_xl.window import Window, summary_ends
 from videox2l.synthesis.questions import LAST_TIME_S, vocabulary
 
@@ -114,7 +114,7 @@ class LanguageModel(nn.Module):
     def __init__(self, config: VideoXLConfig):
         super().__init__()
         self.config = config
-        self.decoder = Decoder(config)
+        self.decoder = VideoXLModel(config)
         del self.decoder.embed_tokens
         hidden = config.hidden_size
         self.words = nn.Parameter(torch.randn(FIRST_TIME_ID, hidden) * 0.2)
@@ -132,9 +132,10 @@ class LanguageModel(nn.Module):
                     parameter.data *= 0.3
         nn.init.normal_(self.decoder.beacon_embed_tokens.weight, std=0.2)
         for layer in self.decoder.layers:  # summary tokens start as raw tokens
-            for name in ("q", "k", "v"):
-                source, target = (getattr(layer.self_attn, f"{kind}{name}_proj") for kind in ("", "beacon_"))
-                target.load_state_dict(source.state_dict())
+            attention = layer.self_attn
+            attention.beacon_q_proj.load_state_dict(attention.q_proj.state_dict())
+            attention.beacon_k_proj.load_state_dict(attention.k_proj.state_dict())
+            attention.beacon_v_proj.load_state_dict(attention.v_proj.state_dict())
 
     def word_table(self) -> Tensor:
         """The tied embedding (vocabulary, hidden)."""
@@ -144,10 +145,9 @@ class LanguageModel(nn.Module):
     def prompt(self, table: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """Keys and values per layer, (1, n_h, 1, d_h), of the one token before the video."""
         token = torch.tensor([[[WORDS.index("<s>")]]])
-        nothing = [table.new_zeros(1, self.config.num_key_value_heads, 0, self.config.head_dim)] * len(
-            self.decoder.layers
-        )
-        return self._read(table, (nothing, nothing), token)[1:]
+        nothing = table.new_zeros(1, self.config.num_key_value_heads, 0, self.config.head_dim)
+        memory = [nothing] * len(self.decoder.layers)
+        return self._read(table, (memory, memory), token)[1:]
 
     def watch(self, table: Tensor, visual: Tensor, start_s: Tensor, windows: Sequence[Window]) -> Memory:
         """Compress videos.
@@ -164,21 +164,21 @@ class LanguageModel(nn.Module):
         place = Placement(windows, prompt_tokens=1)
         prompt_keys, prompt_values = self.prompt(table)
         kept_keys, kept_values = [], []
-        layers = list(self.decoder.layers)
-        for depth, layer in enumerate(layers):
+        last = len(self.decoder.layers) - 1
+        for depth, layer in enumerate(self.decoder.layers):
             attention, normed = layer.self_attn, layer.input_layernorm(hidden)
-            if depth == len(layers) - 1:  # the last layer's KVs are all that is left to make
+            if depth == last:  # the last layer's KVs are all that is left to make
                 split = place.raw_tokens if place.keeps_raw else 0
-                kept_keys.append(self._project(attention, "k", normed, split))
-                kept_values.append(self._project(attention, "v", normed, split))
+                kept_keys.append(self._keys(attention, normed, split))
+                kept_values.append(self._values(attention, normed, split))
                 break
-            keys = self._project(attention, "k", normed, place.raw_tokens)
-            values = self._project(attention, "v", normed, place.raw_tokens)
+            keys = self._keys(attention, normed, place.raw_tokens)
+            values = self._values(attention, normed, place.raw_tokens)
             kept_keys.append(keys[:, :, place.kept])
             kept_values.append(values[:, :, place.kept])
             # The layer before the last need not compute raw tokens that no KV is kept of.
-            first_query = place.raw_tokens if depth == len(layers) - 2 and not place.keeps_raw else 0
-            query = self._project(attention, "q", normed[:, first_query:], place.raw_tokens - first_query)
+            first_query = place.raw_tokens if depth == last - 1 and not place.keeps_raw else 0
+            query = self._queries(attention, normed[:, first_query:], place.raw_tokens - first_query)
             attended = self._attend_by_chunk(
                 place,
                 self.rope(query, place.positions[first_query:]),
@@ -222,7 +222,9 @@ class LanguageModel(nn.Module):
         all_keys, all_values = [], []
         for layer, past_keys, past_values in zip(self.decoder.layers, *memory, strict=True):
             attention, normed = layer.self_attn, layer.input_layernorm(hidden)
-            query, keys, values = (self._project(attention, name, normed, questions * length) for name in "qkv")
+            query = self._queries(attention, normed, questions * length)
+            keys = self._keys(attention, normed, questions * length)
+            values = self._values(attention, normed, questions * length)
             all_keys.append(keys)
             all_values.append(values)
             attended = attend(
@@ -244,16 +246,26 @@ class LanguageModel(nn.Module):
             parts.append(row + torch.einsum("sn,bnd->bsd", span_means(ends), raw))
         return parts
 
-    def _project(self, attention: Attention, name: str, hidden: Tensor, raw_tokens: int) -> Tensor:
-        """Un-rotated q, k or v, (B, heads, n, d_h), of [raw | summaries]."""
-        ordinary, summary = getattr(attention, f"{name}_proj"), getattr(attention, f"beacon_{name}_proj")
+    def _queries(self, attention: SummaryAttention, states: Tensor, raw_tokens: int) -> Tensor:
+        """Un-rotated queries (B, heads, n, d_h) of states (B, n, hidden), raw tokens first and then summaries."""
+        return self._project(attention.q_proj, attention.beacon_q_proj, states, raw_tokens)
+
+    def _keys(self, attention: SummaryAttention, states: Tensor, raw_tokens: int) -> Tensor:
+        """The same for keys, (B, n_h, n, d_h)."""
+        return self._project(attention.k_proj, attention.beacon_k_proj, states, raw_tokens)
+
+    def _values(self, attention: SummaryAttention, states: Tensor, raw_tokens: int) -> Tensor:
+        """The same for values, (B, n_h, n, d_h)."""
+        return self._project(attention.v_proj, attention.beacon_v_proj, states, raw_tokens)
+
+    def _project(self, ordinary: nn.Linear, summary: nn.Linear, states: Tensor, raw_tokens: int) -> Tensor:
         parts = []
         if raw_tokens:
-            parts.append(ordinary(hidden[:, :raw_tokens]))
-        if raw_tokens < hidden.shape[1]:
-            parts.append(summary(hidden[:, raw_tokens:]))
-        out = torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
-        return out.unflatten(2, (-1, self.config.head_dim)).transpose(1, 2)
+            parts.append(ordinary(states[:, :raw_tokens]))
+        if raw_tokens < states.shape[1]:
+            parts.append(summary(states[:, raw_tokens:]))
+        projected = torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
+        return projected.unflatten(2, (-1, self.config.head_dim)).transpose(1, 2)  # -> (B, heads, n, d_h)
 
     def _attend_by_chunk(
         self,

@@ -43,7 +43,7 @@ class NoRotation(nn.Module):
         super().__init__()
         self.head_dim = head_dim
 
-    def forward(self, states: Tensor, position_ids: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, states: Tensor, position_ids: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Cosines and sines, (1, n, d_h) each."""
         shape = (1, states.shape[1], self.head_dim)
         return states.new_ones(shape), states.new_zeros(shape)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -13,11 +12,8 @@ from videox2l.kv.rope import Rope
 from videox2l.models.base import MLLM, Turn
 from videox2l.models.forward import Forward
 from videox2l.models.llava_qwen.config import LlavaQwenConfig
+from videox2l.models.llava_qwen.model import LlavaQwenModel
 from videox2l.types import VideoOutline
-
-if TYPE_CHECKING:
-    from videox2l.models.video_xl.decoder import Decoder
-    from videox2l.models.video_xl_2.decoder import Decoder as Decoder2
 
 
 class LlavaQwen(MLLM):
@@ -28,7 +24,7 @@ class LlavaQwen(MLLM):
 
     model_type = "llava_qwen"
     config: LlavaQwenConfig
-    model: Decoder | Decoder2
+    model: LlavaQwenModel
     lm_head: nn.Linear
     rope: Rope
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -38,7 +37,7 @@ class LlavaQwenConfig:
     Raises: ModelError from `from_directory`.
     """
 
-    choices: ClassVar[Mapping[str, tuple[Any, ...]]] = {"hidden_act": ("silu",), "mm_projector_type": ("mlp2x_gelu",)}
+    choices: ClassVar[dict[str, tuple[Any, ...]]] = {"hidden_act": ("silu",), "mm_projector_type": ("mlp2x_gelu",)}
     """The values that fields of config.json may have, the default first; other values are not built here."""
 
     vocab_size: int

@@ -22,7 +22,7 @@ from videox2l.models.checkpoint import (
 )
 from videox2l.models.llava_qwen.adapter import LlavaQwen
 from videox2l.models.video_xl.config import VideoXLConfig
-from videox2l.models.video_xl.decoder import Decoder
+from videox2l.models.video_xl.model import VideoXLModel
 from videox2l.models.video_xl.vision import VisualEncoder, build_tower, image_processor, vision_config
 from videox2l.models.video_xl.window import Window
 from videox2l.types import KV, ChunkPlace, Frames, VideoOutline, VideoTokens
@@ -32,7 +32,7 @@ class VideoXL(LlavaQwen):
     """A Video-XL checkpoint (arXiv 2409.14485): CLIP tower, projector, Qwen2 with visual summary tokens."""
 
     config: VideoXLConfig
-    model: Decoder
+    model: VideoXLModel
     encoder: VisualEncoder
     compressor = "summary_tokens"
 
@@ -40,13 +40,7 @@ class VideoXL(LlavaQwen):
         super().__init__()
         self.config = config
         tower = build_tower(vision_config(directory, config), config)
-        self.model = Decoder(config)
-        self.model.vision_tower = tower
-        self.model.mm_projector = nn.Sequential(
-            nn.Linear(config.mm_hidden_size, config.hidden_size),
-            nn.GELU(),
-            nn.Linear(config.hidden_size, config.hidden_size),
-        )
+        self.model = VideoXLModel(config, tower)
         if not config.tie_word_embeddings:
             self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         self.kv_shape = KVShape(config.num_hidden_layers, config.num_key_value_heads, config.head_dim)
@@ -112,14 +106,10 @@ class VideoXL(LlavaQwen):
         main[window.summary_offsets.to(raw.device)] = self.summary_inputs(raw, window.ends, window.ratio)
         extra = [self.summary_inputs(raw, ends, ratio) for ratio, ends in window.extra.items()]
         keys, values = self.model.compress(torch.cat([main, *extra]), window, memory)
-        main_kept = window.kept_offsets.shape[0]
-        sizes = [main_kept, *(len(ends) for ends in window.extra.values())]
-        positions = torch.cat([window.positions[window.kept_offsets], window.positions[window.main_tokens :]])
+        positions = memory.next_position + window.positions[window.kept]
+        sizes = [len(window.kept_offsets), *map(len, window.extra.values())]
         parts = zip(keys.split(sizes, 2), values.split(sizes, 2), positions.split(sizes), strict=True)
-        return {
-            ratio: KV(key, value, memory.next_position + position)
-            for ratio, (key, value, position) in zip((window.ratio, *window.extra), parts, strict=True)
-        }
+        return dict(zip((window.ratio, *window.extra), (KV(*part) for part in parts), strict=True))
 
     def prompt_kv(self, video: VideoOutline) -> KV:
         """Un-rotated KVs of the prompt before the video, at positions 0, 1, ..."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -30,7 +29,7 @@ class VideoXLConfig(LlavaQwenConfig):
         (published); "even" spreads round(n / ratio) summaries, at least one, over each chunk.
     """
 
-    choices: ClassVar[Mapping[str, tuple[Any, ...]]] = LlavaQwenConfig.choices | {
+    choices: ClassVar[dict[str, tuple[Any, ...]]] = LlavaQwenConfig.choices | {
         "beacon_param": (["q", "k", "v"],),
         "mm_token_norm": (None, "rms"),
         "beacon_layout": ("carry", "even"),

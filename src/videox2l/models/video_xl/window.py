@@ -45,6 +45,9 @@ class Window:
     ends: tuple[int, ...]
     extra: dict[int, tuple[int, ...]]
 
+    def __len__(self) -> int:
+        return self.main_tokens + self.extra_tokens
+
     @property
     def main_tokens(self) -> int:
         """Length of the main stream."""
@@ -70,6 +73,16 @@ class Window:
     def kept_offsets(self) -> Tensor:
         """Offsets of the main stream whose KVs are kept: its summaries, or at ratio 1 all of it."""
         return self.summary_offsets if self.ratio > 1 else self.raw_offsets
+
+    @cached_property
+    def kept(self) -> Tensor:
+        """Offsets of all tokens whose KVs are kept: those of the main stream, and the extra summaries behind it."""
+        return torch.cat([self.kept_offsets, torch.arange(self.main_tokens, len(self))])
+
+    @cached_property
+    def is_summary(self) -> Tensor:
+        """Which tokens of main stream and extra summaries are summaries, bool (main + extra,)."""
+        return torch.ones(len(self), dtype=torch.bool).index_fill(0, self.raw_offsets, False)
 
     @cached_property
     def extra_ends(self) -> Tensor:

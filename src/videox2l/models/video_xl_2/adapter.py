@@ -19,10 +19,10 @@ from videox2l.models.checkpoint import (
     restore_buffers,
 )
 from videox2l.models.llava_qwen.adapter import LlavaQwen
+from videox2l.models.llava_qwen.model import LlavaQwenModel
 from videox2l.models.video_xl.vision import pool
 from videox2l.models.video_xl_2.config import VideoXL2Config
-from videox2l.models.video_xl_2.decoder import Decoder
-from videox2l.models.video_xl_2.temporal import GROUP_FRAMES, frame_groups
+from videox2l.models.video_xl_2.temporal import GROUP_FRAMES, TemporalModule, frame_groups
 from videox2l.models.video_xl_2.timestamps import clock_times_to_seconds, video_ids
 from videox2l.models.video_xl_2.vision import GRID, SiglipTower, TowerHolder, vision_config
 from videox2l.types import ChunkPlace, Frames, VideoTokens
@@ -34,6 +34,18 @@ GROUPS_PER_CALL = 24
 """Groups the temporal module takes at once; it bounds memory and changes no value."""
 
 
+class VideoXL2Model(LlavaQwenModel):
+    """A Video-XL-2 checkpoint's `model.*`: plain Qwen2 layers, and the temporal module under its official name.
+
+    config: sizes of all parts but the tower's.
+    vision_tower: the tower.
+    """
+
+    def __init__(self, config: VideoXL2Config, vision_tower: TowerHolder):
+        super().__init__(config, vision_tower)
+        self.sae = TemporalModule(config.mm_hidden_size)
+
+
 class VideoXL2(LlavaQwen):
     """A Video-XL-2 checkpoint (arXiv 2506.19225): SigLIP tower, temporal module, projector, Qwen2."""
 
@@ -41,12 +53,12 @@ class VideoXL2(LlavaQwen):
     chunk_frames = 4 * GROUP_FRAMES
     compressor = "group_pooling"
     config: VideoXL2Config
-    model: Decoder
+    model: VideoXL2Model
 
     def __init__(self, config: VideoXL2Config, directory: Path):
         super().__init__()
         self.config = config
-        self.model = Decoder(config, TowerHolder(SiglipTower(vision_config(directory, config))))
+        self.model = VideoXL2Model(config, TowerHolder(SiglipTower(vision_config(directory, config))))
         if not config.tie_word_embeddings:
             self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         self.kv_shape = KVShape(config.num_hidden_layers, config.num_key_value_heads, config.head_dim)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -16,7 +15,7 @@ class VideoXL2Config(LlavaQwenConfig):
     visual_placeholder_id: the id that stands for a visual token in the published sequence.
     """
 
-    choices: ClassVar[Mapping[str, tuple[Any, ...]]] = LlavaQwenConfig.choices | {
+    choices: ClassVar[dict[str, tuple[Any, ...]]] = LlavaQwenConfig.choices | {
         "rope_scaling": (None,),
         "use_sliding_window": (False,),
     }
