@@ -4,7 +4,7 @@
 
 nano is asked for details of fresh needle videos with each compressor in turn: as a plain MLLM, its summary tokens
 unused, but for `summary_tokens`, which stands beside them. With --fidelity it is instead the tiny random models of
-tests/hf_models.py: the KL divergence of the next token's distribution from that of the full cache, in nats; their
+`videox2l.testing`: the KL divergence of the next token's distribution from that of the full cache, in nats; their
 weights are random, so it says how far the cache is from the full one and not how good the answers are.
 Both print a table in Markdown.
 """
@@ -28,8 +28,8 @@ from videox2l.index.reload import load_cache
 from videox2l.models.load import load_model
 from videox2l.synthesis.plan import NeedleSettings
 from videox2l.synthesis.writer import VideoFormat
+from videox2l.testing import tiny_models
 
-TESTS = Path(__file__).parents[1] / "tests"
 TINY_RATIOS = (2, 8)  # a tiny model has few visual tokens
 QUESTION = "What turns red?"
 
@@ -82,27 +82,24 @@ def accuracies(
         print(f"| {name} | {' | '.join(map(percent, values))} | {'' if row is None else round(row.cache_tokens)} |")
 
 
-def percent(share: float) -> str:
-    """A share in whole percent."""
-    return f"{100 * share:.0f}"
+def percent(share: float | None) -> str:
+    """A share in whole percent; a dash where there is none."""
+    return "-" if share is None else f"{100 * share:.0f}"
 
 
 @torch.no_grad()
 def fidelity(names: list[str], context: str) -> None:
     """KL divergence from the full cache's next-token distribution, mean over families and questions."""
-    sys.path.insert(0, str(TESTS))
-    from videox2l.testing import tiny_models as hf_models
-
     noise = torch.rand(12, 3, 9, 11, generator=torch.Generator().manual_seed(0))
     pixels = (torch.nn.functional.interpolate(noise, (72, 88), mode="bilinear") * 255).to(torch.uint8)
     video = FrameArray(pixels, range(len(pixels)))
     questions = [QUESTION, "Which car passes first?", "Count the birds."]
-    families = sorted(hf_models.FAMILIES)
+    families = sorted(tiny_models.FAMILIES)
     columns = [(family, ratio) for family in families for ratio in TINY_RATIOS]
     table: dict[str, list[float]] = {name: [] for name in names}
     for family in families:
         with tempfile.TemporaryDirectory() as directory:
-            model = load_model(hf_models.build(family, Path(directory)), device="cpu")
+            model = load_model(tiny_models.build(family, Path(directory)), device="cpu")
         full = next_tokens(model, video, COMPRESSORS.make("pool", levels=(1,), context="full"), questions)
         for name in names:
             for ratio in TINY_RATIOS:
@@ -119,10 +116,10 @@ def fidelity(names: list[str], context: str) -> None:
 
 def next_tokens(model: Any, video: FrameArray, compressor: Any, questions: list[str]) -> torch.Tensor:
     """Log-probabilities of the token after each question, (questions, vocabulary)."""
-    index = VideoX2L(model, compressor, chunk_frames=6, positions="original").index(video)
+    index = VideoX2L(model, compressor, chunk_frames=6).index(video)
     rows = []
     for question in questions:
-        cache = load_cache(model, index, compressor.levels * len(index.entries), "original")
+        cache = load_cache(model, index, compressor.levels * len(index.entries))
         rows.append(model.logits(model.read(model.question_ids(question), cache)[-1:])[0].log_softmax(-1))
     return torch.stack(rows)
 
@@ -134,7 +131,7 @@ def main() -> None:
     parser.add_argument("--videos", type=int, default=8)
     parser.add_argument("--questions", type=int, default=3, help="of each task and video")
     parser.add_argument("--ratios", default="2,8,32")
-    parser.add_argument("--compressors", default=",".join(sorted(set(COMPRESSORS) - {"group_pooling"})))
+    parser.add_argument("--compressors", default=",".join(sorted(set(COMPRESSORS.names) - {"group_pooling"})))
     parser.add_argument("--context", default="compressed")
     parser.add_argument("--fidelity", action="store_true")
     given = parser.parse_args()

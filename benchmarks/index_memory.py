@@ -5,7 +5,6 @@
 Each video is indexed in a process of its own; its peak is the kernel's high-water mark of resident memory (VmHWM).
 What a chunk sees of the video before it is bounded by the model's context; here by 512 tokens, which the shorter
 video fills too, so that any growth is growth with length.
-Without --model it is the bundled model, or where that has no weights the tests' tiny random one.
 """
 
 from __future__ import annotations
@@ -18,7 +17,9 @@ import tempfile
 import time
 from pathlib import Path
 
-TESTS = Path(__file__).parents[1] / "tests"
+from videox2l import SummaryTokens, VideoX2L
+from videox2l.synthesis.plan import NeedlePlan, NeedleSettings
+
 TIMES_LONGER = 10
 
 
@@ -30,8 +31,6 @@ def peak_mb() -> float:
 
 def index_one(model: str, video: str, store: str, context_tokens: int) -> dict[str, float]:
     """Index one video in this process and measure it."""
-    from videox2l import SummaryTokens, VideoX2L
-
     engine = VideoX2L.from_pretrained(
         model, device="cpu", store=store, compressor=SummaryTokens(context_tokens=context_tokens)
     )
@@ -49,52 +48,33 @@ def index_one(model: str, video: str, store: str, context_tokens: int) -> dict[s
     }
 
 
-def pick_model(directory: Path) -> str:
-    """The bundled model, or the tests' tiny one, put together in the directory."""
-    from videox2l.models.load import NANO
-
-    if any(NANO.glob("*.safetensors")):
-        return "nano"
-    import shutil
-
-    sys.path.insert(0, str(TESTS))
-    from conftest import GOLDEN, save_byte_tokenizer
-
-    for name in ("config.json", "vision_config.json", "preprocessor_config.json"):
-        shutil.copy(GOLDEN / name, directory)
-    shutil.copy(GOLDEN / "weights.safetensors", directory / "model.safetensors")
-    save_byte_tokenizer(directory)
-    return str(directory)
-
-
 def main() -> None:
+    """Index both videos and print what they took."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--minutes", type=float, default=2, help="length of the shorter video")
-    arguments.add_argument("--model", help="a checkpoint directory or hub id")
+    arguments.add_argument("--model", default="nano", help="a checkpoint directory or hub id")
     arguments.add_argument("--context-tokens", type=int, default=512, help="tokens a chunk sees of the video before")
     arguments.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
     given = arguments.parse_args()
     if given.child:
-        print(json.dumps(index_one(*given.child, given.context_tokens)))
+        model, video, store = given.child
+        print(json.dumps(index_one(model, video, store, given.context_tokens)))
         return
-
-    sys.path.insert(0, str(TESTS))
-    from videos import write_video
 
     with tempfile.TemporaryDirectory() as scratch:
         place = Path(scratch)
-        (place / "model").mkdir()
-        model = given.model or pick_model(place / "model")
         rows = []
         for name, times in (("short", 1), ("long", TIMES_LONGER)):
-            video = write_video(place / f"{name}.mp4", round(given.minutes * 60 * times * 2), fps=2, gop=20)
-            command = [sys.executable, __file__, "--child", model, str(video), str(place / name)]
+            video, needles = place / f"{name}.mp4", NeedleSettings(minutes=given.minutes * times)
+            NeedlePlan(needles).video(0).write(video, needles.format)
+            command = [sys.executable, __file__, "--child", given.model, str(video), str(place / name)]
             command += ["--context-tokens", str(given.context_tokens)]
             ran = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
             rows.append(json.loads(ran.stdout.splitlines()[-1]))
     short, long = rows
     growth = long["peak_mb"] / short["peak_mb"] - 1
-    result = {"benchmark": "index_memory", "model": Path(model).name, "short": short, "long": long, "growth": growth}
+    model = Path(given.model).name
+    result = {"benchmark": "index_memory", "model": model, "short": short, "long": long, "growth": growth}
     print(json.dumps(result))
     print(f"{'':>8}{'minutes':>9}{'chunks':>8}{'loaded MB':>11}{'peak MB':>9}{'stored MB':>11}{'seconds':>9}")
     for name, row in (("short", short), ("long", long)):
