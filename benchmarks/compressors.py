@@ -103,10 +103,12 @@ def fidelity(names: list[str], context: str) -> None:
     for family in families:
         with tempfile.TemporaryDirectory() as directory:
             model = load_model(hf_models.build(family, Path(directory)), device="cpu")
-        full = next_tokens(model, video, COMPRESSORS.make("pool", levels=(1,), context="full"), questions)
+        full = next_tokens(
+            model, video, COMPRESSORS.make("pool", levels=(1,), context="full", positions="original"), questions
+        )
         for name in names:
             for ratio in TINY_RATIOS:
-                compressor = COMPRESSORS.make(name, levels=(ratio,), edge_ratio=None, context=context)
+                compressor = COMPRESSORS.make(name, levels=(ratio,), context=context, positions="original")
                 reduced = next_tokens(model, video, compressor, questions)
                 divergence = torch.nn.functional.kl_div(reduced, full, log_target=True, reduction="none").sum(-1)
                 table[name].append(float(divergence.mean()))
@@ -119,10 +121,10 @@ def fidelity(names: list[str], context: str) -> None:
 
 def next_tokens(model: Any, video: FrameArray, compressor: Any, questions: list[str]) -> torch.Tensor:
     """Log-probabilities of the token after each question, (questions, vocabulary)."""
-    index = VideoX2L(model, compressor, chunk_frames=6, positions="original").index(video)
+    index = VideoX2L(model, compressor, chunk_frames=6).index(video)
     rows = []
     for question in questions:
-        cache = load_cache(model, index, compressor.levels * len(index.entries), "original")
+        cache = load_cache(model, index, compressor.levels * len(index.entries), compressor.positions)
         rows.append(model.logits(model.read(model.question_ids(question), cache)[-1:])[0].log_softmax(-1))
     return torch.stack(rows)
 

@@ -18,6 +18,7 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 from videos import write_video
 
 from videox2l import FrameArray, Generation, Sampling, SummaryTokens, VideoIndex, VideoX2L
+from videox2l.compression.pool import Pool
 from videox2l.errors import ModelError, QuestionError, SettingsError, StoreError, VideoError, VideoX2LError
 from videox2l.index.builder import IndexProgress
 from videox2l.index.reload import chunk_spans, load_cache
@@ -52,7 +53,8 @@ def test_without_compression_it_is_the_models_own_single_forward(
     engine: VideoX2L, checkpoint: Path, clip: Path, positions: str
 ) -> None:
     question = "What is it?"
-    identity = replace(engine, compressor=SummaryTokens((1,)), positions=positions)
+    whole = Pool((1,), context="full", positions="original")
+    identity = replace(engine, compressor=whole if positions == "original" else SummaryTokens((1,)))
     index = identity.index(clip)
     model, ids = identity.model, identity.model.question_ids(question)
     with torch.no_grad():
@@ -312,12 +314,7 @@ BAD_INPUT: dict[str, tuple[type[VideoX2LError], str, Callable[[VideoX2L, Path], 
     "negative k of a question": (SettingsError, "-1", lambda engine, at: ask(engine, "a?", k=-1)),
     "no chunk": (SettingsError, "0", lambda engine, at: replace(engine, chunk_frames=0)),
     "empty chunk list": (SettingsError, "()", lambda engine, at: replace(engine, chunk_frames=())),
-    "unknown positions": (SettingsError, "'middle'", lambda engine, at: replace(engine, positions="middle")),
-    "original positions of two passes": (
-        SettingsError,
-        "single pass",
-        lambda engine, at: replace(engine, compressor=SummaryTokens(passes="two_pass"), positions="original"),
-    ),
+    "unknown positions": (SettingsError, "'middle'", lambda engine, at: Pool(positions="middle")),
     "empty question": (QuestionError, "empty", lambda engine, at: ask(engine, " \n")),
     "long question": (QuestionError, "tokens", lambda engine, at: long_question(engine)),
     "no answer": (SettingsError, "0", lambda engine, at: Generation(max_new_tokens=0)),

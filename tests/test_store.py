@@ -147,7 +147,7 @@ def test_anything_the_index_depends_on_makes_a_miss(
 
 def test_settings_of_asking_leave_the_index_as_it_is(engine: VideoX2L, made_clip: Path) -> None:
     key = engine.index(made_clip).key
-    for asking in ({"k": 1}, {"oracle": "uniform"}, {"positions": "original"}):
+    for asking in ({"k": 1}, {"oracle": "uniform"}):
         index = replace(engine, **asking).index(made_clip)
         assert index.reused
         assert index.key == key

@@ -15,10 +15,10 @@ from videox2l.answering.answer import Answer
 from videox2l.answering.generation import Generation
 from videox2l.answering.stream import AnswerStream, Clock
 from videox2l.compression.base import Compressor
-from videox2l.compression.registry import COMPRESSORS, default_compressor
+from videox2l.compression.registry import compressor_for
 from videox2l.errors import QuestionError, SettingsError
 from videox2l.index.builder import IndexProgress, build_index, open_index
-from videox2l.index.reload import Positions, load_cache
+from videox2l.index.reload import load_cache
 from videox2l.index.video_index import VideoIndex
 from videox2l.models.base import MLLM, Turn
 from videox2l.models.load import load_model
@@ -42,8 +42,7 @@ class VideoX2L:
     chunk_frames: frames in a chunk, or the first chunks' sizes one by one, the last one repeated; by default the
     model's own. oracle: by name, or one of your own. encoder: the dual encoder that embeds frames for the contrastive
     oracle. k: chunks re-loaded at the finest level. moments: what the manual oracle selects. seed: of the random
-    oracle. smoothing: width in chunks over which an oracle's scores are smoothed. positions: see `load_cache`. store:
-    where indexes are kept.
+    oracle. smoothing: width in chunks over which an oracle's scores are smoothed. store: where indexes are kept.
     """
 
     model: MLLM
@@ -55,7 +54,6 @@ class VideoX2L:
     moments: str = ""
     seed: int = 0
     smoothing: float = 0.0
-    positions: Positions = "contiguous"
     store: Store = field(default_factory=lambda: open_store("ram"))
 
     def __post_init__(self) -> None:
@@ -72,13 +70,7 @@ class VideoX2L:
             )
         if self.k < 0:
             raise SettingsError(f"k={self.k} is negative: pass how many chunks to re-load in full detail")
-        if self.positions not in ("contiguous", "original"):
-            raise SettingsError(f"positions {self.positions!r} are unknown: pass contiguous or original")
-        self.compressor = self.compressor or default_compressor(self.model)
-        if self.positions == "original" and self.compressor.passes == "two_pass":
-            raise SettingsError(
-                "original positions need levels made in a single pass: each pass of two_pass has positions of its own"
-            )
+        self.compressor = self.compressor or compressor_for(self.model)
         if isinstance(self.oracle, str):
             self._oracle(self.oracle, self.k)
 
@@ -109,10 +101,8 @@ class VideoX2L:
             encoder = HubDualEncoder(encoder, mllm.device, mllm.dtype)
         encoder = encoder or ContrastiveHead.of(mllm)
         oracle = oracle or ("contrastive" if encoder else "attention")
-        if compressor is None:
-            compressor = default_compressor(mllm, **(compression or {}))
-        elif isinstance(compressor, str):
-            compressor = COMPRESSORS.make(compressor, **(compression or {}))
+        if compressor is None or isinstance(compressor, str):
+            compressor = compressor_for(mllm, compressor, **(compression or {}))
         return cls(mllm, compressor, encoder=encoder, oracle=oracle, store=open_store(store), **settings)
 
     def index(
@@ -165,7 +155,11 @@ class VideoX2L:
         self._check_length(len(ids), index.tokens(selection.levels))
         with clock("load"), torch.no_grad():
             cache = load_cache(
-                self.model, index, selection.levels, self.positions, room=len(ids) + generation.max_new_tokens
+                self.model,
+                index,
+                selection.levels,
+                self.compressor.positions,
+                room=len(ids) + generation.max_new_tokens,
             )
         return AnswerStream(self.model, index, question, selection, cache, ids, generation, clock, finished)
 

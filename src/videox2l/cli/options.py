@@ -105,7 +105,15 @@ class EngineOptions:
             rich_help_panel=SPEED,
         ),
     ] = None
-    positions: Annotated[str, typer.Option(help="contiguous, or original.", rich_help_panel=SPEED)] = "contiguous"
+    positions: Annotated[
+        str | None,
+        typer.Option(
+            help="Where a chunk and what it sees stand while it is run, and in the cache: contiguous, or original, "
+            "as in the whole video.",
+            show_default="contiguous; original for Qwen2.5-VL",
+            rich_help_panel=SPEED,
+        ),
+    ] = None
     store: Annotated[
         str,
         typer.Option(
@@ -155,6 +163,8 @@ class EngineOptions:
             compression["passes"] = self.passes
         if self.context is not None:
             compression["context"] = self.context
+        if self.positions is not None:
+            compression["positions"] = self.positions
         chunk_frames = None if self.chunk_frames is None else numbers(self.chunk_frames, "chunk-frames")
         return VideoX2L.from_pretrained(
             self.model or "nano",
@@ -170,7 +180,6 @@ class EngineOptions:
             moments=self.moments,
             seed=self.seed,
             smoothing=self.smoothing,
-            positions=self.positions,
         )
 
 

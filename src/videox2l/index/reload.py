@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 
 from videox2l.index.video_index import VideoIndex
 from videox2l.kv.cache import KVCache
 from videox2l.models.base import MLLM
-
-Positions = Literal["contiguous", "original"]
+from videox2l.types import Positions
 
 
 def load_cache(
@@ -22,8 +19,8 @@ def load_cache(
 ) -> KVCache:
     """One cache of the prompt and every chunk at its level, on the model's device.
 
-    positions: "contiguous" re-numbers the merged KVs as if the model had seen no more than them: 0, 1, ...
-        (published), or for M-RoPE its time without gaps; "original" keeps the positions they were computed at.
+    positions: those of the compressor that made the index. "contiguous" (published) re-numbers the merged KVs,
+        "original" leaves them where the whole video has them.
     room: tokens to leave space for behind the video.
     """
     cache = model.new_cache(index.tokens(levels) + room)

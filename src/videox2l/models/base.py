@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerBase
 
 from videox2l.kv.cache import KVCache, KVShape
 from videox2l.models.forward import Forward
-from videox2l.types import KV, ChunkPlace, Frames, VideoOutline, VideoTokens
+from videox2l.types import KV, ChunkPlace, Frames, Positions, VideoOutline, VideoTokens
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class MLLM(nn.Module, ABC):
     eos_ids: ids that end an answer. kv_shape: layers, KV heads and head size of the cache. model_type: of the family's
     config.json. frame_group: how many frames become visual tokens together; a chunk holds whole groups. chunk_frames:
     frames in a chunk, if the user does not say. compressor: the name of the compressor it is used with by default.
+    positions: where that compressor's tokens stand by default, "original" if the positions tell the model the time.
     directory: where the checkpoint lies, if it was loaded from one.
     """
 
@@ -45,6 +46,7 @@ class MLLM(nn.Module, ABC):
     frame_group: int = 1
     chunk_frames: int = 10
     compressor: str = "keydiff"
+    positions: Positions = "contiguous"
     directory: Path | None = None
 
     @classmethod

@@ -19,6 +19,7 @@ class Qwen2_5VL(QwenVL):
     """
 
     model_type = "qwen2_5_vl"
+    positions = "original"  # nothing else tells it how much time lies between frames
 
     def visual_tokens(self, frames: Frames, place: ChunkPlace) -> VideoTokens:
         """The frames' features, pair by pair; no text stands among them."""
