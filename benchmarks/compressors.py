@@ -100,10 +100,12 @@ def fidelity(names: list[str], context: str) -> None:
     for family in families:
         with tempfile.TemporaryDirectory() as directory:
             model = load_model(tiny_models.build(family, Path(directory)), device="cpu")
-        full = next_tokens(model, video, COMPRESSORS.make("pool", levels=(1,), context="full"), questions)
+        full = next_tokens(
+            model, video, COMPRESSORS.make("pool", levels=(1,), context="full", positions="original"), questions
+        )
         for name in names:
             for ratio in TINY_RATIOS:
-                compressor = COMPRESSORS.make(name, levels=(ratio,), edge_ratio=None, context=context)
+                compressor = COMPRESSORS.make(name, levels=(ratio,), context=context, positions="original")
                 reduced = next_tokens(model, video, compressor, questions)
                 divergence = torch.nn.functional.kl_div(reduced, full, log_target=True, reduction="none").sum(-1)
                 table[name].append(float(divergence.mean()))

@@ -28,6 +28,8 @@ from videox2l import (
     VideoIndex,
     VideoX2L,
 )
+from videox2l.compression.base import Compressor
+from videox2l.compression.pool import Pool
 from videox2l.errors import ModelError, QuestionError, SettingsError, VideoError, VideoX2LError
 from videox2l.index.builder import IndexProgress
 from videox2l.index.reload import chunk_spans, load_cache
@@ -56,11 +58,12 @@ def plain_qwen2(checkpoint: Path) -> Qwen2ForCausalLM:
 # 1. identity
 
 
+@pytest.mark.parametrize("compressor", [SummaryTokens((1,)), Pool((1,), context="full", positions="original")], ids=str)
 def test_without_compression_it_is_the_models_own_single_forward(
-    engine: VideoX2L, checkpoint: Path, clip: Path
+    engine: VideoX2L, checkpoint: Path, clip: Path, compressor: Compressor
 ) -> None:
     question = "What is it?"
-    identity = replace(engine, compressor=SummaryTokens((1,)))
+    identity = replace(engine, compressor=compressor)
     index = identity.index(clip)
     model, ids = identity.model, identity.model.question_ids(question)
     with torch.no_grad():
@@ -317,6 +320,7 @@ BAD_INPUT: dict[str, tuple[type[VideoX2LError], str, Callable[[VideoX2L, Path], 
     "unknown selector of a question": (SettingsError, "'best'", lambda engine, at: ask(engine, "a?", selector="best")),
     "no chunk": (SettingsError, "0", lambda engine, at: replace(engine, chunk_frames=0)),
     "empty chunk list": (SettingsError, "()", lambda engine, at: replace(engine, chunk_frames=())),
+    "unknown positions": (SettingsError, "'middle'", lambda engine, at: Pool(positions="middle")),
     "empty question": (QuestionError, "empty", lambda engine, at: ask(engine, " \n")),
     "long question": (QuestionError, "tokens", lambda engine, at: long_question(engine)),
     "no answer": (SettingsError, "0", lambda engine, at: Generation(max_new_tokens=0)),

@@ -36,7 +36,7 @@ from videox2l.video import Sampling
 
 QUESTION = "What turns red?"
 FRAMES = 12
-EVERY_KV = Pool(levels=(1,), context="full")
+EVERY_KV = Pool(levels=(1,), context="full", positions="original")
 
 
 @pytest.fixture(scope="module", params=sorted(hf_models.FAMILIES))
@@ -147,7 +147,7 @@ def reference(directory: Path, pixels: torch.Tensor) -> Reference:
 @pytest.mark.parametrize("chunk_frames", [2, 4, 10, 12])
 @torch.no_grad()
 def test_with_every_kv_kept_the_model_is_itself(model, pixels, reference, chunk_frames):
-    _, made = index(model, pixels, compressor=EVERY_KV, chunk_frames=chunk_frames, positions="original")
+    _, made = index(model, pixels, compressor=EVERY_KV, chunk_frames=chunk_frames)
     levels = (1,) * len(made.entries)
     assert made.full_tokens + len(model.question_ids(QUESTION)) == reference.inputs["input_ids"].shape[1]
     torch.testing.assert_close(last_logits(model, made, levels, "original"), reference.logits(), atol=1e-4, rtol=0)
@@ -196,8 +196,8 @@ def test_the_models_own_oracles_score_it(model, pixels, oracle):
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_half_precision_answers_nearly_as_full(directory, model, pixels, dtype):
     half = load_model(directory, device="cpu", dtype=dtype)
-    _, made = index(model, pixels, compressor=EVERY_KV, chunk_frames=4, positions="original")
-    _, half_made = index(half, pixels, compressor=EVERY_KV, chunk_frames=4, positions="original")
+    _, made = index(model, pixels, compressor=EVERY_KV, chunk_frames=4)
+    _, half_made = index(half, pixels, compressor=EVERY_KV, chunk_frames=4)
     assert half_made.kv(0, 1).keys.dtype == half.dtype
     levels = (1,) * len(made.entries)
     with torch.no_grad():

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from training.tokenizer import SPECIAL
 from videox2l.kv.rope import Rope
 from videox2l.models.video_xl.config import VideoXLConfig
-from videox2l.models.video_xl.model import SummaryAttention, SummaryLayer, VideoXLModel
+from videox2l.models.video_xl.model import SummaryAttention, VideoXLModel
 from videox2l.models.video_xl.window import Window, summary_ends
 from videox2l.synthesis.questions import LAST_TIME_S, vocabulary
 

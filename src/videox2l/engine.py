@@ -13,7 +13,7 @@ from videox2l.answering.answer import Answer
 from videox2l.answering.generation import Generation
 from videox2l.answering.stream import AnswerStream, Clock
 from videox2l.compression.base import Compressor
-from videox2l.compression.registry import COMPRESSORS, default_compressor
+from videox2l.compression.registry import compressor_for
 from videox2l.errors import QuestionError, SettingsError
 from videox2l.index.builder import IndexProgress, index_video
 from videox2l.index.reload import load_cache
@@ -67,7 +67,7 @@ class VideoX2L:
                 f"chunk_frames={self.chunk_frames} cuts through the groups of {group} frames that {self.model.name} "
                 f"reads together: pass a multiple of {group}"
             )
-        self.compressor = self.compressor or default_compressor(self.model)
+        self.compressor = self.compressor or compressor_for(self.model)
         oracle = make_oracle(self.oracle, encoder=self.encoder)
         make_selector(self.selector).check(self.compressor.levels, oracle.levels)
 
@@ -101,10 +101,8 @@ class VideoX2L:
             encoder = HubDualEncoder(encoder, mllm.device, mllm.dtype)
         encoder = encoder or ContrastiveHead.of(mllm)
         oracle = oracle or ("contrastive" if encoder else "attention")
-        if compressor is None:
-            compressor = default_compressor(mllm, **(compression or {}))
-        elif isinstance(compressor, str):
-            compressor = COMPRESSORS.make(compressor, **(compression or {}))
+        if compressor is None or isinstance(compressor, str):
+            compressor = compressor_for(mllm, compressor, **(compression or {}))
         return cls(mllm, compressor, encoder=encoder, oracle=oracle, store=open_store(store), **settings)
 
     def index(

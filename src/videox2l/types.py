@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -127,7 +128,7 @@ class KV:
     """Keys and values of n tokens in every layer, keys **before** RoPE.
 
     keys, values: shape (n_l, n_h, n, d_h): layers, KV heads, tokens, head size.
-    positions: the positions the tokens were computed at, shape (n,), or (3, n) for M-RoPE.
+    positions: the tokens' positions in the whole video, shape (n,), or (3, n) for M-RoPE.
     """
 
     keys: Tensor
@@ -166,6 +167,11 @@ def concatenate(parts: list[KV]) -> KV:
 
 ChunkKVs = Mapping[int, KV]
 """One chunk's KVs by level (the nominal compression ratio): {2: L-KVs, 32: H-KVs}."""
+
+
+Positions = Literal["contiguous", "original"]
+"""Where a video's tokens stand: numbered as if the model had seen no more than what is in its context and its cache
+(0, 1, ..., or for M-RoPE its time without gaps), or where the whole video has them."""
 
 
 @dataclass(frozen=True)

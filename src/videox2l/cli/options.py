@@ -109,8 +109,9 @@ class EngineOptions:
     positions: Annotated[
         str | None,
         typer.Option(
-            help="Where chunks stand, for compressors without training: contiguous, or original as in the video.",
-            show_default="the model's own",
+            help="Where a chunk and what it sees stand while it is run, and in the cache: contiguous, or original, "
+            "as in the whole video.",
+            show_default="contiguous; original for Qwen2.5-VL",
             rich_help_panel=SPEED,
         ),
     ] = None

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from videox2l.errors import SettingsError
 from videox2l.models.base import MLLM
-from videox2l.types import KV, VideoTokens
+from videox2l.types import KV, Positions, VideoTokens
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,11 @@ class Compressor(ABC):
     def passes(self) -> str:
         """How the levels are made: in a "single_pass" over the video, or in "two_pass"."""
         return "single_pass"
+
+    @property
+    def positions(self) -> Positions:
+        """Where chunks, their context and what is re-loaded stand: "contiguous" or "original"."""
+        return "contiguous"
 
     @property
     def resumes(self) -> bool:

@@ -7,7 +7,7 @@ from torch import Tensor
 from videox2l.errors import SettingsError
 from videox2l.models.base import MLLM
 from videox2l.models.forward import Forward, Visible
-from videox2l.types import KV, VideoTokens
+from videox2l.types import KV, Positions, VideoTokens
 
 
 def check_context_tokens(tokens: int | None) -> None:
@@ -26,9 +26,8 @@ class Context:
     prompt: KV, of what stands before the video; it never leaves.
     max_tokens: int, tokens that the prompt and the chunks have at most when a chunk is run. Beyond it, or beyond what
         the model's trained context leaves beside the chunk, the oldest chunks leave. None: no bound at all.
-    max_chunks: int or None, chunks that are seen at most, whatever their tokens; None: any number.
-    original_positions: bool, whether tokens stand where the whole video has them; otherwise they are numbered anew, as
-        if nothing else had come before.
+    max_chunks: int or None, default None. Chunks that are seen at most, whatever their tokens; None: any number.
+    positions: where chunks stand, "contiguous" behind what stands before them, or "original".
     """
 
     def __init__(
@@ -38,10 +37,10 @@ class Context:
         *,
         max_tokens: int | None,
         max_chunks: int | None = None,
-        original_positions: bool = False,
+        positions: Positions = "contiguous",
     ):
         self.model, self.prompt = model, prompt
-        self.max_tokens, self.max_chunks, self.original_positions = max_tokens, max_chunks, original_positions
+        self.max_tokens, self.max_chunks, self.positions = max_tokens, max_chunks, positions
         self.chunks: list[KV] = []
         self.appended = 0
         self.cache = model.new_cache(len(prompt))
@@ -96,7 +95,7 @@ class Context:
 
     def place(self, positions: Tensor) -> Tensor:
         """Where the next tokens stand; positions: theirs in the whole video, (n,), or (3, n) for M-RoPE."""
-        return positions if self.original_positions else self.model.contiguous(positions, self._last)
+        return positions if self.positions == "original" else self.model.contiguous(positions, self._last)
 
     def _fill(self) -> None:
         self.cache.clear()

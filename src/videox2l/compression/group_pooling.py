@@ -109,19 +109,19 @@ class GroupCompression(Compression):
         return block_visibility(blocks.to(self.model.device), tokens, self.settings.previous_blocks)
 
 
-def pool_groups(kv: KV, is_text: Tensor, ratio: int) -> KV:
-    """Average every `ratio` consecutive visual tokens of a group to one KV, un-rotated; text and ratio 1 stay as is.
+def pool_groups(kv: KV, is_text: Tensor, level: int) -> KV:
+    """Average every `level` consecutive visual tokens of a group to one KV, un-rotated; text and level 1 stay as is.
 
     is_text: (n,). Tokens left over at a group's end are dropped, as published. A pooled KV takes the position of its
     run's first token.
     """
-    if ratio == 1:
+    if level == 1:
         return kv
     text = is_text.nonzero()[:, 0]
     visual = (~is_text).nonzero()[:, 0].unflatten(0, (-1, TOKENS_PER_GROUP))  # (G, 144)
-    runs = visual[:, : TOKENS_PER_GROUP // ratio * ratio].reshape(-1, ratio)  # (runs, ratio)
+    runs = visual[:, : TOKENS_PER_GROUP // level * level].reshape(-1, level)  # (runs, level)
     keys, values = (
-        states[:, :, runs].mean(dim=3)  # (n_l, n_h, runs, ratio, d_h) -> (n_l, n_h, runs, d_h)
+        states[:, :, runs].mean(dim=3)  # (n_l, n_h, runs, level, d_h) -> (n_l, n_h, runs, d_h)
         for states in (kv.keys, kv.values)
     )
     pooled = KV(keys, values, kv.positions[runs[:, 0]])

@@ -16,14 +16,14 @@ class Merge(Averaging):
     """Average the KVs of the visual tokens whose keys are most alike (ToMe, arXiv 2210.09461).
 
     Round by round, every other token finds its most similar one among the rest, and the closest pairs become one,
-    until the ratio is reached. A token takes the position of the one it is merged into.
+    until the level is reached. A token takes the position of the one it is merged into.
     """
 
-    def groups(self, chunk: Prefilled, keys: Tensor, ratio: int) -> Tensor:
+    def groups(self, chunk: Prefilled, keys: Tensor, level: int) -> Tensor:
         """Bipartite soft matching on the keys of all layers and heads."""
         features = F.normalize(keys.float(), dim=-1).permute(2, 0, 1, 3).flatten(1)  # (n, n_l * n_h * d_h)
         sizes = features.new_ones(len(features))
-        target = budget(chunk.tokens, ratio)
+        target = budget(chunk.tokens, level)
         alive = torch.arange(len(features), device=keys.device)
         group = alive.clone()
         while len(alive) > target:

@@ -14,20 +14,20 @@ from videox2l.compression.training_free import Averaging, Prefilled
 class Pool(Averaging):
     """Average the KVs of consecutive visual tokens of a frame (Video-XL-2, arXiv 2506.19225).
 
-    A ratio is the length of a window; a ratio beyond a frame's tokens pools so many whole frames into one. Keys are
+    A level is the length of a window; a level beyond a frame's tokens pools so many whole frames into one. Keys are
     pooled before RoPE, and a window takes the position of its middle token.
     """
 
-    def groups(self, chunk: Prefilled, keys: Tensor, ratio: int) -> Tensor:
+    def groups(self, chunk: Prefilled, keys: Tensor, level: int) -> Tensor:
         """Windows of equal length, to a token, over each run of frames."""
         frame = chunk.tokens.frame[~chunk.tokens.is_text]
         sizes = frame.unique_consecutive(return_counts=True)[1].tolist()
         representatives, start, run = [], 0, 0
         for place, size in enumerate(sizes):
             run += size
-            if run < ratio and place < len(sizes) - 1:
+            if run < level and place < len(sizes) - 1:
                 continue  # take the next frame in
-            windows = max(1, int(run / ratio + 0.5))
+            windows = max(1, int(run / level + 0.5))
             edges = torch.arange(windows + 1) * run // windows
             middles = start + (edges[:-1] + edges[1:] - 1) // 2
             representatives.append(middles.repeat_interleave(edges.diff()))

@@ -12,12 +12,11 @@ from videox2l.compression.training_free import Eviction, Prefilled
 
 @dataclass(frozen=True)
 class Random(Eviction):
-    """Keep visual tokens drawn by chance, seeded by `seed` and the chunk's place in the video."""
+    """Keep visual tokens drawn by chance, others in every chunk."""
 
     seed: int = 0
 
     def scores(self, chunk: Prefilled) -> Tensor:
         """Uniform random numbers; the same for every ratio, so that coarse levels are part of finer ones."""
-        place = int(chunk.tokens.positions.max())
-        generator = torch.Generator().manual_seed(self.seed * 2**31 + place)
+        generator = torch.Generator().manual_seed(self.seed * 2**31 + chunk.number)
         return torch.rand(len(chunk.tokens), generator=generator).to(chunk.kv.keys.device)

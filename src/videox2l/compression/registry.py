@@ -26,6 +26,14 @@ COMPRESSORS: Registry[Compressor] = Registry(
 )
 
 
-def default_compressor(model: MLLM, **settings: Any) -> Compressor:
-    """The compressor the model was published with, as its own visual summary tokens, else the best one measured."""
-    return COMPRESSORS.make(model.compressor, **settings)
+def compressor_for(model: MLLM, name: str | None = None, **settings: Any) -> Compressor:
+    """A compressor for a model.
+
+    name: str, default the model's own: the one it was published with, as its visual summary tokens, else the one that
+        measured best. settings: of that compressor; `positions` are by default the model's own where there is a choice.
+    Raises: SettingsError for an unknown name, or a setting that the compressor does not have.
+    """
+    name = name or model.compressor
+    if "positions" in COMPRESSORS.settings(name):
+        settings = {"positions": model.positions, **settings}
+    return COMPRESSORS.make(name, **settings)

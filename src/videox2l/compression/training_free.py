@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ from videox2l.compression.base import Compression, Compressor
 from videox2l.compression.context import Context, check_context_tokens
 from videox2l.errors import SettingsError
 from videox2l.models.base import MLLM
-from videox2l.types import KV, VideoTokens, concatenate
+from videox2l.types import KV, Positions, VideoTokens, concatenate
 
 CONTEXT_TOKENS = 8192
 """Context tokens that a chunk sees at most, if the user does not say."""
@@ -23,9 +24,12 @@ CONTEXT_TOKENS = 8192
 class Prefilled:
     """A chunk that has been run.
 
-    tokens: the n tokens that went in. kv: their un-rotated KVs, with their positions in the video. run_positions: the
-    positions they were run at, behind a context that may be shorter than the video. queries: every layer's un-rotated
-    queries (heads, n, d_h), for a compressor that observes.
+    model: the model that ran it.
+    tokens: the n tokens that went in.
+    kv: their un-rotated KVs, with their positions in the video.
+    run_positions: (n,) or (3, n), where they stood while they were run.
+    queries: every layer's un-rotated queries (heads, n, d_h), for a compressor that observes; otherwise empty.
+    number: how many chunks of the video came before.
     """
 
     model: MLLM
@@ -33,35 +37,55 @@ class Prefilled:
     kv: KV
     run_positions: Tensor
     queries: list[Tensor]
+    number: int = 0
 
 
 @dataclass(frozen=True)
 class TrainingFree(Compressor):
     """Settings of every compressor that needs no training.
 
-    A ratio is one of visual tokens; the text among them is always kept.
-
-    context: what a chunk sees of the chunks before it while it is run: "compressed" (their KVs at the finest level),
-        "window:N" (all KVs of the last N), "full" (all KVs of all, as the model itself would; memory then grows with
-        the video), or "none". The prompt is always seen.
-    context_tokens: beyond so many the oldest chunks leave the context, the prompt stays; by default 8192, or what the
-        model's trained context leaves. "full" has no such bound.
+    levels: tuple of int, default (2, 32). Visual tokens for each one that is kept, finest first; 1 keeps every token's
+        KVs. The text among the visual tokens is always kept.
+    context: str, default "compressed". What a chunk sees, beside the prompt, of the chunks before it while it is run:
+        "compressed" (their KVs at the finest level), "window:N" (all KVs of the last N), "full" (all KVs of all, as
+        the model itself would; memory then grows with the video), or "none".
+    context_tokens: int or None, tokens; default None, 8192. The prompt and the chunks before it that a chunk sees at
+        most, never more than the model's trained context leaves beside the chunk; beyond it the oldest chunks leave.
+        A smaller number bounds the accelerator's memory further. "full" has no such bound.
+    positions: "contiguous" (default) or "original". Where a chunk and its context stand while it is run, and where
+        its KVs stand when they are re-loaded: numbered as if the model had seen no more than that, so that hours of
+        video stay within the trained context, or as in the whole video, as a model needs whose positions tell time.
+    Raises: SettingsError for levels that are not increasing positive numbers, and for values not named here.
     """
 
     context: str = "compressed"
     context_tokens: int | None = None
+    positions: Positions = "contiguous"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        kind, _, chunks = self.context.partition(":")
-        if kind not in ("compressed", "full", "none") and not (kind == "window" and chunks.isdigit()):
+        if not re.fullmatch(r"compressed|full|none|window:[1-9][0-9]*", self.context):
             raise SettingsError(f"context {self.context!r} is unknown: pass compressed, window:N, full or none")
         check_context_tokens(self.context_tokens)
+        if self.positions not in ("contiguous", "original"):
+            raise SettingsError(f"positions {self.positions!r} are unknown: pass contiguous or original")
 
     @property
     def resumes(self) -> bool:
         """Whether the store has the KVs that make the context: compressed ones, or all where 1 is among the levels."""
-        return self.context in ("compressed", "none") or self.levels[0] == 1
+        return not self.sees_every_kv or self.levels[0] == 1
+
+    @property
+    def sees_every_kv(self) -> bool:
+        """Whether a chunk sees all KVs of earlier chunks rather than those of the finest level."""
+        return self.context not in ("compressed", "none")
+
+    @property
+    def max_chunks(self) -> int | None:
+        """How many earlier chunks a chunk sees at most; None: any number."""
+        if self.context == "none":
+            return 0
+        return int(self.context.removeprefix("window:")) if self.context.startswith("window:") else None
 
     @property
     def observes(self) -> bool:
@@ -69,18 +93,18 @@ class TrainingFree(Compressor):
         return False
 
     @abstractmethod
-    def reduce(self, chunk: Prefilled, ratio: int) -> KV:
-        """The chunk's KVs at a ratio."""
+    def reduce(self, chunk: Prefilled, level: int) -> KV:
+        """The chunk's KVs at a level."""
 
     def start(self, model: MLLM, prompt: KV) -> TrainingFreeCompression:
         """Begin a video whose prompt KVs are given."""
         return TrainingFreeCompression(self, model, prompt)
 
 
-def budget(tokens: VideoTokens, ratio: int) -> int:
-    """How many visual tokens of a chunk a ratio leaves: the nearest whole number, at least 1."""
+def budget(tokens: VideoTokens, level: int) -> int:
+    """How many visual tokens of a chunk a level keeps: the nearest whole number, at least 1."""
     visual = int((~tokens.is_text).sum())
-    return min(visual, max(1, int(visual / ratio + 0.5)))
+    return min(visual, max(1, int(visual / level + 0.5)))
 
 
 class TrainingFreeCompression(Compression):
@@ -90,14 +114,12 @@ class TrainingFreeCompression(Compression):
 
     def __init__(self, settings: TrainingFree, model: MLLM, prompt: KV):
         self.settings, self.model, self.prompt = settings, model, prompt
-        kind, _, chunks = settings.context.partition(":")
-        self.sees_every_kv = kind in ("full", "window")
         self.context = Context(
             model,
             prompt,
-            max_tokens=None if kind == "full" else settings.context_tokens or CONTEXT_TOKENS,
-            max_chunks={"none": 0, "window": int(chunks or 0)}.get(kind),
-            original_positions=kind == "full",
+            max_tokens=None if settings.context == "full" else settings.context_tokens or CONTEXT_TOKENS,
+            max_chunks=settings.max_chunks,
+            positions=settings.positions,
         )
 
     def compress(self, tokens: VideoTokens, is_edge: bool) -> dict[int, KV]:
@@ -105,9 +127,9 @@ class TrainingFreeCompression(Compression):
         self.context.make_room(len(tokens))
         forward = self.context.run(tokens, records_queries=self.settings.observes)
         kv = replace(forward.kv(), positions=tokens.positions)
-        chunk = Prefilled(self.model, tokens, kv, forward.positions, forward.queries)
+        chunk = Prefilled(self.model, tokens, kv, forward.positions, forward.queries, self.context.appended)
         kvs = {level: kv if level == 1 else self.settings.reduce(chunk, level) for level in self.settings.levels}
-        self.context.append(kv if self.sees_every_kv else kvs[self.settings.levels[0]])
+        self.context.append(kv if self.settings.sees_every_kv else kvs[self.settings.levels[0]])
         return kvs
 
     def restore(self, kvs: Mapping[int, KV], is_text: Tensor, is_edge: bool) -> None:
@@ -128,11 +150,11 @@ class Eviction(TrainingFree):
     def scores(self, chunk: Prefilled) -> Tensor:
         """How much each of the chunk's tokens is worth keeping, fp32 (n,); those of text tokens are not looked at."""
 
-    def reduce(self, chunk: Prefilled, ratio: int) -> KV:
+    def reduce(self, chunk: Prefilled, level: int) -> KV:
         """The text tokens and the best-scored visual ones, in temporal order; ties go to the earlier token."""
         text = chunk.tokens.is_text
         scores = self.scores(chunk).masked_fill(text, float("-inf"))
-        best = scores.sort(descending=True, stable=True).indices[: budget(chunk.tokens, ratio)]
+        best = scores.sort(descending=True, stable=True).indices[: budget(chunk.tokens, level)]
         kept = torch.cat([best, text.nonzero()[:, 0]]).sort().values
         return chunk.kv.take(kept)
 
@@ -142,17 +164,17 @@ class Averaging(TrainingFree):
     """Average the un-rotated KVs of groups of visual tokens; a group takes the position of one of its members."""
 
     @abstractmethod
-    def groups(self, chunk: Prefilled, keys: Tensor, ratio: int) -> Tensor:
+    def groups(self, chunk: Prefilled, keys: Tensor, level: int) -> Tensor:
         """For each visual token the representative of its group, (visual tokens,), as an index of visual tokens.
 
         keys: their un-rotated keys, (n_l, n_h, visual tokens, d_h).
         """
 
-    def reduce(self, chunk: Prefilled, ratio: int) -> KV:
+    def reduce(self, chunk: Prefilled, level: int) -> KV:
         """The text tokens as they are, and one KV for each group at its representative's place."""
         text, visual = chunk.tokens.is_text.nonzero()[:, 0], (~chunk.tokens.is_text).nonzero()[:, 0]
         seen = chunk.kv.take(visual)
-        group = self.groups(chunk, seen.keys, ratio)
+        group = self.groups(chunk, seen.keys, level)
         representatives, member_of = group.unique(return_inverse=True)  # ascending, so in temporal order
         averaged = KV(
             mean_by_group(seen.keys, member_of, len(representatives)),

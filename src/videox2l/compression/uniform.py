@@ -16,12 +16,12 @@ class Uniform(Eviction):
     """Keep every r-th visual token, whatever it shows."""
 
     def scores(self, chunk: Prefilled) -> Tensor:
-        """All the same: which ones are kept depends on the ratio alone."""
+        """All the same: which ones are kept depends on the level alone."""
         return torch.zeros(len(chunk.tokens), device=chunk.kv.keys.device)
 
-    def reduce(self, chunk: Prefilled, ratio: int) -> KV:
+    def reduce(self, chunk: Prefilled, level: int) -> KV:
         """The text tokens and the middles of equal runs of visual tokens."""
         text, visual = chunk.tokens.is_text.nonzero()[:, 0], (~chunk.tokens.is_text).nonzero()[:, 0]
-        count = budget(chunk.tokens, ratio)
+        count = budget(chunk.tokens, level)
         middles = ((torch.arange(count, device=visual.device) + 0.5) * len(visual) / count).long()
         return chunk.kv.take(torch.cat([text, visual[middles]]).sort().values)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, cast
+from typing import Any
 
 from videox2l.compression.base import Compressor
 from videox2l.compression.registry import COMPRESSORS
 from videox2l.digest import digest
 from videox2l.errors import SettingsError
 from videox2l.models.base import MLLM
-from videox2l.types import VideoSpec
+from videox2l.types import Positions, VideoSpec
 
 FORMAT = 3
 """Of everything that an index stores; raised when that changes."""
@@ -38,7 +37,7 @@ class IndexSpec:
     @classmethod
     def of(cls, video: VideoSpec, model: MLLM, compressor: Compressor) -> IndexSpec:
         """The spec of the index that a model and a compressor make of a video."""
-        settings = json.loads(json.dumps(COMPRESSORS.describe(compressor)))
+        settings = COMPRESSORS.describe(compressor) | {"positions": compressor.positions}
         return cls(video, model.fingerprint, str(model.dtype), settings)
 
     @property
@@ -47,9 +46,9 @@ class IndexSpec:
         return tuple(self.compressor["levels"])
 
     @property
-    def positions(self) -> Literal["contiguous", "original"]:
+    def positions(self) -> Positions:
         """Where chunks were run, and are re-loaded: see `Compressor.positions`."""
-        return cast(Literal["contiguous", "original"], self.compressor.get("positions", "contiguous"))
+        return self.compressor["positions"]
 
     @property
     def key(self) -> str:

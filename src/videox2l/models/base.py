@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from videox2l.errors import SettingsError
 from videox2l.kv.cache import KVCache, KVShape
 from videox2l.models.forward import Forward
-from videox2l.types import KV, ChunkPlace, Frames, VideoOutline, VideoTokens
+from videox2l.types import KV, ChunkPlace, Frames, Positions, VideoOutline, VideoTokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -89,6 +89,7 @@ class MLLM(nn.Module, ABC):
     resizes_frames: whether frames have no fixed size, so that FrameLimits mean something.
     chunk_frames: frames in a chunk, if the user does not say.
     compressor: the name of the compressor it is used with, if the user does not say.
+    positions: where that compressor's tokens stand by default, "original" if the positions tell the model the time.
     directory: where the checkpoint lies, if it was loaded from one.
     decoding: the checkpoint's own, from its generation_config.json, for what `Generation` leaves to it.
     """
@@ -104,6 +105,7 @@ class MLLM(nn.Module, ABC):
     resizes_frames: ClassVar[bool] = False
     chunk_frames: int = 10
     compressor: str = "keydiff"
+    positions: Positions = "contiguous"
     directory: Path | None = None
     decoding: Decoding = Decoding()
 

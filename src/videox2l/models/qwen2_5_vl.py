@@ -12,6 +12,7 @@ class Qwen2_5VL(Qwen2VL):
     """transformers' Qwen2_5_VLForConditionalGeneration."""
 
     model_type = "qwen2_5_vl"
+    positions = "original"  # nothing else tells it how much time lies between frames
 
     def time_steps(self, frames: Frames, place: ChunkPlace) -> Tensor:
         """A pair's second from the beginning of the video, times the steps a second has."""
