@@ -29,6 +29,7 @@ from videox2l import (
     VideoX2L,
 )
 from videox2l.compression.base import Compressor
+from videox2l.compression.keydiff import KeyDiff
 from videox2l.compression.pool import Pool
 from videox2l.errors import ModelError, QuestionError, SettingsError, VideoError, VideoX2LError
 from videox2l.index.builder import IndexProgress
@@ -390,9 +391,10 @@ def test_a_cache_beyond_the_trained_context_is_noted(
 
 def test_a_transformers_model_in_memory_is_asked_like_its_checkpoint(made_clip: Path, tmp_path: Path) -> None:
     directory = build("qwen3_vl", tmp_path)
-    from_disk = VideoX2L.from_pretrained(directory, device="cpu", chunk_frames=4)
+    few = KeyDiff((1, 2))  # a tiny model has few visual tokens
+    from_disk = VideoX2L.from_pretrained(directory, device="cpu", compressor=few, chunk_frames=4)
     held = AutoModelForImageTextToText.from_pretrained(directory)
-    in_memory = VideoX2L(held, processor=AutoProcessor.from_pretrained(directory), chunk_frames=4)
+    in_memory = VideoX2L(held, few, chunk_frames=4, processor=AutoProcessor.from_pretrained(directory))
     answers = [each.ask(each.index(made_clip), "Who?", generation=SHORT) for each in (from_disk, in_memory)]
     assert answers[0].text == answers[1].text != ""
     assert replace(in_memory, selector="even").model is in_memory.model
