@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
 from videox2l.errors import ModelError, SettingsError
 from videox2l.models.base import MLLM, FrameLimits
@@ -18,6 +17,8 @@ from videox2l.models.model_digest import model_digest
 from videox2l.registry import Registry
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
     from videox2l.models.hugging_face import HuggingFaceMLLM
 
 ADAPTERS: Registry[MLLM] = Registry(
@@ -129,6 +130,8 @@ def wrap_model(
     Raises: ModelError for a model or a processor that can't be used; SettingsError for limits of frames that a model of
     this family does not have.
     """
+    from transformers import PreTrainedModel
+
     from videox2l.models.hugging_face import HuggingFaceMLLM
 
     if prompts := [kind for kind, settings in peft_settings(model).items() if settings.is_prompt_learning]:
@@ -181,6 +184,8 @@ def refusal(source: Path | PreTrainedConfig, config: Mapping[str, Any], name: st
     senses = [sense for sense, marks in SENSES.items() if mentions(config, marks)]
     if "vision" not in senses:
         return f"{name} is {'an audio' if senses else 'a text-only'} model ({model_type}) and sees no video: {there_is}"
+    from transformers import AutoConfig
+
     from videox2l.models.hugging_face import refuse_decoder
 
     try:

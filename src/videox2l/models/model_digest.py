@@ -6,13 +6,15 @@ import hashlib
 import json
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from videox2l.errors import ModelError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 SAMPLES, SAMPLE_BYTES = 16, 4096
 """How many blocks of a tensor are taken into the digest as they are, and their size."""
