@@ -102,7 +102,7 @@ def load_model(
     if options or quantization:
         refuse_options(adapter, name)
     if quantization:
-        check_quantization(quantization, device_map, name)
+        check_quantization(quantization, quantization_config is None, device_map, name)
     if max_pixels is not None or min_pixels is not None:
         options["frame_limits"] = FrameLimits(max_pixels, min_pixels)
         options["frame_limits"].check_family(adapter)
@@ -229,12 +229,15 @@ def quantization_of(config: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return config.get("quantization_config") or text_config(config).get("quantization_config")
 
 
-def check_quantization(quantization: Any, device_map: Any, name: str) -> None:
-    """Raises: ModelError if what a kind of quantization needs is not here."""
+def check_quantization(quantization: Any, is_done: bool, device_map: Any, name: str) -> None:
+    """Raises: ModelError if what a kind of quantization needs is not here.
+
+    is_done: whether the weights are quantized already.
+    """
     from transformers.quantizers import AutoHfQuantizer
 
     try:
-        quantizer = AutoHfQuantizer.from_config(quantization, pre_quantized=isinstance(quantization, Mapping))
+        quantizer = AutoHfQuantizer.from_config(quantization, pre_quantized=is_done)
         quantizer.validate_environment(device_map=device_map, weights_only=True)
     except Exception as error:
         method = quantization.get("quant_method") if isinstance(quantization, Mapping) else quantization.quant_method
