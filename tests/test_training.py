@@ -75,13 +75,12 @@ def test_training_form_gives_the_states_of_inference(trained, levels, passes):
     fine, coarse = levels[0], levels[1:] if passes == "single_pass" else ()
     layouts = {level: [window(fine if c in edges else level) for c in range(CHUNKS)] for level in levels}
     if coarse:
-        shared = [window(fine) if c in edges else window(fine, coarse) for c in range(CHUNKS)]
-        layouts = dict.fromkeys(levels, shared)
+        layouts = dict.fromkeys(levels, [window(fine, coarse)] * CHUNKS)
     mixed = tuple(levels[c % len(levels)] for c in range(CHUNKS))
     selections = {(level,) * CHUNKS for level in levels} | ({mixed} if passes == "single_pass" else set())
     prompt = inference.prompt_kv(VIDEO)
     for video in range(2):
-        compression = SummaryTokens(levels=levels, passes=passes).start(inference, prompt)
+        compression = SummaryTokens(levels=levels, passes=passes, edge_ratio=fine).start(inference, prompt)
         chunks = []
         for c in range(CHUNKS):
             times = table[FIRST_TIME_ID + starts[video] + 10 * c + torch.arange(10)]

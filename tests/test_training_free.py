@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from test_hugging_face import QUESTION, answer_ids, index, last_logits
+from test_hugging_face import QUESTION, index
 
 from videox2l import SummaryTokens, VideoX2L
 from videox2l.compression.attention import Attention
@@ -25,6 +25,7 @@ from videox2l.models.base import MLLM
 from videox2l.models.forward import Forward
 from videox2l.models.load import load_model
 from videox2l.testing import tiny_models as hf_models
+from videox2l.testing.conformance import answer
 from videox2l.types import KV, ChunkPlace, Frames, VideoOutline, VideoTokens
 
 VIDEO = VideoOutline(frames=12, duration_s=12.0)
@@ -114,9 +115,8 @@ def test_evicting_kvs_equals_masking_them(model, pixels):
     settings = dict(context="full", positions="original")
     _, whole = index(model, pixels, compressor=Pool(levels=(1,), **settings), chunk_frames=4)
     _, made = index(model, pixels, compressor=KeyDiff(levels=(4,), **settings), chunk_frames=4)
-    levels = (4,) * len(made.entries)
 
-    cache = load_cache(model, whole, (1,) * len(whole.entries), "original")
+    cache = load_cache(model, whole, (1,) * len(whole.entries))
     kept = [torch.ones(len(whole.prompt), dtype=torch.bool)]
     for chunk in range(len(whole.entries)):
         every, some = whole.kv(chunk, 1), made.kv(chunk, 4)
@@ -126,7 +126,7 @@ def test_evicting_kvs_equals_masking_them(model, pixels):
     ids = model.question_ids(QUESTION)
     mask = torch.cat([torch.cat(kept).expand(len(ids), -1), torch.ones(len(ids), len(ids)).tril().bool()], dim=1)
     masked = model.logits(model.run(model.embed(ids), Forward.behind(cache, len(ids), visible=mask))[-1:])[0]
-    torch.testing.assert_close(last_logits(model, made, levels, "original"), masked, atol=1e-4, rtol=0)
+    torch.testing.assert_close(answer(model, made)[0], masked, atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("compressor", [Pool(), Merge(), KeyDiff(), Uniform()], ids=lambda c: type(c).__name__)
@@ -267,8 +267,7 @@ def test_video_xl_is_a_plain_mllm_under_them(video_xl, clip_frames=8):
     plain = Pool(levels=(1,), context="full", positions="original")
     _, made = index(video_xl, noise, compressor=plain, chunk_frames=4)
     _, summaries = index(video_xl, noise, compressor=SummaryTokens((1,)), chunk_frames=4)
-    levels = (1,) * len(made.entries)
-    assert answer_ids(video_xl, made, levels, "original") == answer_ids(video_xl, summaries, levels, "original")
+    assert answer(video_xl, made)[1] == answer(video_xl, summaries)[1]
     engine, made = index(video_xl, noise, compressor=Merge(), chunk_frames=4)
     assert isinstance(engine.ask(made, QUESTION).text, str)
 
