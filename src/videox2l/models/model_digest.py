@@ -35,9 +35,10 @@ def model_digest(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, vid
     config = model.config.to_diff_dict()
     for name in ("transformers_version", "_name_or_path"):
         config.pop(name, None)
-    words = json.loads(tokenizer.backend_tokenizer.to_str()) if tokenizer.is_fast else tokenizer.get_vocab()
-    for name in ("truncation", "padding"):  # set by calls
-        words.pop(name, None)
+    words = tokenizer.get_vocab()
+    if tokenizer.is_fast:
+        words = json.loads(tokenizer.backend_tokenizer.to_str())
+        words |= {"truncation": None, "padding": None}  # calls set them
     for about in (config, words, tokenizer.chat_template, video_processor.to_dict()):
         digest.update(json.dumps(about, sort_keys=True, default=str).encode())
     for name, tensor in weights(model):

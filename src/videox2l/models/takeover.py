@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,15 +53,23 @@ def take_over(model: PreTrainedModel, decoder: PreTrainedModel, head_dim: int) -
         )
         decoder.rotary_emb = TakenRotation(head_dim, before)
         decoder.set_attn_implementation(ATTENTION)
-    rotary: Any = deepcopy(decoder.rotary_emb.before.rotary)
-    if getattr(rotary, "rope_type", None) == "dynamic":
-        rotary.rope_type = "default"  # else a large position changes the angles of all that are rotated later
-        rotary.inv_freq = rotary.original_inv_freq  # what the user ran before may have changed them already
-    if hasattr(rotary, "_hf_hook"):
-        from accelerate.hooks import remove_hook_from_module
+    return own_copy(decoder.rotary_emb.before.rotary)
 
-        remove_hook_from_module(rotary)
-    return rotary
+
+def own_copy(rotary: nn.Module) -> nn.Module:
+    """A rotary module of its own tensors, whose angles depend on nothing that was rotated before.
+
+    The hooks that accelerate puts on the modules of a spread model are left out; they hold on to weights.
+    """
+    made: Any = copy(rotary)
+    made._buffers = {name: buffer.clone() for name, buffer in rotary.named_buffers()}
+    if hasattr(rotary, "_hf_hook"):
+        for name in ("_hf_hook", "_old_forward", "forward"):
+            vars(made).pop(name, None)
+    if getattr(made, "rope_type", None) == "dynamic":
+        made.rope_type = "default"
+        made.inv_freq = made.original_inv_freq.clone()
+    return made
 
 
 def give_back(decoder: PreTrainedModel) -> None:
