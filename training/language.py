@@ -192,7 +192,7 @@ class LanguageModel(nn.Module):
                 ),
                 first_query,
             )
-            hidden = layer.finish(hidden[:, first_query:], attended)
+            hidden = layer.feed_forward(hidden[:, first_query:] + attention.o_proj(attended))
         return Memory(
             [torch.cat([p.expand(batch, -1, -1, -1), k], 2) for p, k in zip(prompt_keys, kept_keys, strict=True)],
             [torch.cat([p.expand(batch, -1, -1, -1), v], 2) for p, v in zip(prompt_values, kept_values, strict=True)],
@@ -233,7 +233,7 @@ class LanguageModel(nn.Module):
                 torch.cat([past_values, values], 2),
                 mask,
             )
-            hidden = layer.finish(hidden, attended)
+            hidden = layer.feed_forward(hidden + attention.o_proj(attended))
         return hidden, all_keys, all_values
 
     def _summaries(self, raw: Tensor, layout: Window) -> list[Tensor]:

@@ -20,12 +20,13 @@ from videox2l.types import KV
 class Visible:
     """New tokens that attend to the same tokens of cache and run, but for the order among them.
 
-    rows: (r,) of the sequence's new tokens. columns: (c,) of its cache, the new tokens included. mask: bool (r, c).
+    rows: (r,) of the sequence's new tokens. columns: (c,) of its cache, the new tokens included. mask: bool (r, c), or
+    None where it is causal, the last row aligned with the last column.
     """
 
-    rows: Tensor
-    columns: Tensor
-    mask: Tensor
+    rows: Tensor | slice
+    columns: Tensor | slice
+    mask: Tensor | None
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ from videox2l.models.forward import Forward
 from videox2l.models.llava_qwen.model import LlavaQwenModel
 from videox2l.models.video_xl.config import VideoXLConfig
 from videox2l.models.video_xl.window import Window
-from videox2l.models.video_xl.window_forward import WindowForward
 
 
 class SummaryAttention(Qwen2Attention):
@@ -27,37 +26,30 @@ class SummaryAttention(Qwen2Attention):
         self.beacon_v_proj = nn.Linear(config.hidden_size, self.v_proj.out_features)
 
     def forward(
-        self, hidden_states: Tensor, forward: Forward | WindowForward, is_summary: Tensor | None = None, **_: Any
+        self, hidden_states: Tensor, forward: Forward, is_summary: Tensor | None = None, **_: Any
     ) -> tuple[Tensor, None]:
         """transformers' interface of an attention layer: states (1, n, hidden) in and out.
 
         is_summary: bool (n,), which tokens are summaries; by default none is.
         """
-        states = hidden_states[0]
-        query, key, value = (project(states, is_summary) for project in (self.queries, self.keys, self.values))
-        attended = forward.attend(self.layer_idx, query, key, value, self.scaling)
+        attended = forward.attend(self.layer_idx, *self.project(hidden_states[0], is_summary), self.scaling)
         return self.o_proj(attended)[None], None
 
-    def queries(self, states: Tensor, is_summary: Tensor | None) -> Tensor:
-        """Un-rotated queries (heads, n, d_h) of states (n, hidden)."""
-        return self._project(states, is_summary, self.q_proj, self.beacon_q_proj)
-
-    def keys(self, states: Tensor, is_summary: Tensor | None) -> Tensor:
-        """Un-rotated keys (n_h, n, d_h) of states (n, hidden)."""
-        return self._project(states, is_summary, self.k_proj, self.beacon_k_proj)
-
-    def values(self, states: Tensor, is_summary: Tensor | None) -> Tensor:
-        """Values (n_h, n, d_h) of states (n, hidden)."""
-        return self._project(states, is_summary, self.v_proj, self.beacon_v_proj)
-
-    def _project(self, states: Tensor, is_summary: Tensor | None, ordinary: nn.Linear, summary: nn.Linear) -> Tensor:
+    def project(self, states: Tensor, is_summary: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Un-rotated queries (heads, n, d_h), keys and values (n_h, n, d_h) of states (n, hidden)."""
         if is_summary is None:
-            projected = ordinary(states)
+            query, key, value = self.q_proj(states), self.k_proj(states), self.v_proj(states)
         else:
-            projected = states.new_empty(len(states), ordinary.out_features)
-            projected[~is_summary] = ordinary(states[~is_summary])
-            projected[is_summary] = summary(states[is_summary])
-        return projected.unflatten(1, (-1, self.head_dim)).transpose(0, 1)  # (n, heads * d_h) -> (heads, n, d_h)
+            raw, summaries = states[~is_summary], states[is_summary]
+            back = torch.cat([(~is_summary).nonzero()[:, 0], is_summary.nonzero()[:, 0]]).argsort()
+            query = torch.cat([self.q_proj(raw), self.beacon_q_proj(summaries)])[back]
+            key = torch.cat([self.k_proj(raw), self.beacon_k_proj(summaries)])[back]
+            value = torch.cat([self.v_proj(raw), self.beacon_v_proj(summaries)])[back]
+        query, key, value = (
+            states.unflatten(1, (-1, self.head_dim)).transpose(0, 1)  # (n, heads * d_h) -> (heads, n, d_h)
+            for states in (query, key, value)
+        )
+        return query, key, value
 
 
 class SummaryLayer(Qwen2DecoderLayer):
@@ -67,9 +59,8 @@ class SummaryLayer(Qwen2DecoderLayer):
         super().__init__(config, layer_idx)
         self.self_attn = SummaryAttention(config, layer_idx)
 
-    def finish(self, states: Tensor, attended: Tensor) -> Tensor:
-        """What follows the attention: its output (..., heads * d_h), then the MLP's, added to states (..., hidden)."""
-        states = states + self.self_attn.o_proj(attended)
+    def feed_forward(self, states: Tensor) -> Tensor:
+        """The layer's second half: the MLP's output added to states (..., hidden)."""
         return states + self.mlp(self.post_attention_layernorm(states))
 
 
@@ -87,23 +78,26 @@ class VideoXLModel(LlavaQwenModel):
         """Run a window's embeddings (n, hidden), main stream first, behind a memory, which is only read.
 
         Returns the un-rotated keys and the values (n_l, n_h, k, d_h) of the tokens that are kept. Work that reaches
-        none of these is skipped: in the last layer all but keys and values of kept tokens, in the layer before it the
-        queries of the other tokens and all that follows from them.
+        none of these is skipped: in the last layer all but the projections of kept tokens, in the layer before it the
+        MLP of the others.
         """
-        forward = WindowForward(window, memory)
-        is_summary, kept = forward.is_summary, forward.kept
+        device = embeddings.device
+        kept, is_summary = window.kept.to(device), window.is_summary.to(device)
+        forward = Forward.behind(
+            memory,
+            len(window),
+            positions=memory.next_position + window.positions.to(device),
+            visible=window.visible(memory.length, device),
+            records_kv=True,
+        )
+        forward.start()
         *layers, last_but_one, last = self.layers
         states = embeddings[None]
         for layer in layers:
             states = layer(states, forward=forward, is_summary=is_summary)
-        states = states[0]
-
-        attention, normed = last_but_one.self_attn, last_but_one.input_layernorm(states)
-        query = attention.queries(normed[kept], is_summary[kept])
-        key, value = attention.keys(normed, is_summary), attention.values(normed, is_summary)
-        attended = forward.attend_kept(attention.layer_idx, query, key, value, attention.scaling)
-        states = last_but_one.finish(states[kept], attended)
-
-        attention, normed = last.self_attn, last.input_layernorm(states)
-        forward.keep(attention.keys(normed, is_summary[kept]), attention.values(normed, is_summary[kept]))
-        return torch.stack(forward.keys), torch.stack(forward.values)
+        attended, _ = last_but_one.self_attn(last_but_one.input_layernorm(states), forward, is_summary)
+        states = last_but_one.feed_forward((states + attended)[0, kept])
+        _, key, value = last.self_attn.project(last.input_layernorm(states), is_summary[kept])
+        keys = [*(keys[:, kept] for keys in forward.keys), key]
+        values = [*(values[:, kept] for values in forward.values), value]
+        return torch.stack(keys), torch.stack(values)

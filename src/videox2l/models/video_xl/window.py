@@ -13,6 +13,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from videox2l.models.forward import Visible
+
 
 def summary_ends(raw_tokens: int, ratio: int, carried: int, layout: Literal["carry", "even"]) -> tuple[list[int], int]:
     """After how many raw tokens of the window each summary token stands, and the remainder carried on.
@@ -105,3 +107,15 @@ class Window:
         sees_main[:, self.raw_offsets] = torch.arange(self.raw_tokens) < self.extra_ends[:, None]
         own = [torch.ones(len(ends), len(ends), dtype=torch.bool).tril() for ends in self.extra.values()]
         return torch.cat([sees_main, torch.block_diag(*own).bool() if own else sees_main[:, :0]], dim=1)
+
+    def visible(self, past: int, device: torch.device) -> tuple[Visible, ...] | None:
+        """What the window's tokens see behind a memory of `past` tokens, which all of them see, as `Forward` takes it.
+
+        The main stream sees all that stands before it, as it does where its ratio is the only one.
+        """
+        if not self.extra_tokens:
+            return None
+        main = Visible(slice(0, self.main_tokens), slice(0, past + self.main_tokens), None)
+        sees_memory = torch.ones(self.extra_tokens, past, dtype=torch.bool)
+        mask = torch.cat([sees_memory, self.extra_mask], dim=1).to(device)
+        return main, Visible(slice(self.main_tokens, len(self)), slice(None), mask)
