@@ -276,7 +276,7 @@ def test_a_level_that_the_index_does_not_have_is_an_error(engine: VideoX2L, inde
 def short_end(engine: VideoX2L) -> tuple[VideoX2L, VideoIndex]:
     """Four chunks at 2x and 288x; the last one has one frame, of 144 tokens, and no KV at 288x."""
     pixels = torch.randint(0, 256, (7, 48, 64, 3), generator=torch.Generator().manual_seed(3), dtype=torch.uint8)
-    engine = replace(engine, compressor=SummaryTokens((2, 288), edge_ratio=None))
+    engine = replace(engine, compressor=SummaryTokens((2, 288)))
     index = engine.index(FrameArray(pixels, torch.arange(7.0)))
     assert [entry.tokens for entry in index.entries] == [{2: 144, 288: 1}] * 3 + [{2: 72, 288: 0}]
     return engine, index

@@ -26,13 +26,13 @@ SCORES = torch.tensor([0.9, 0.1, 0.5, 0.2, 0.4, 0.8])
 @pytest.fixture
 def index(engine: VideoX2L, made_clip: Path) -> VideoIndex:
     """Six chunks of 2 seconds and 288 tokens each, all of them at 2x and at 32x."""
-    return replace(engine, compressor=SummaryTokens(edge_ratio=None)).index(made_clip)
+    return engine.index(made_clip)
 
 
 @pytest.fixture
 def three_levels(engine: VideoX2L, made_clip: Path) -> VideoIndex:
     """The same at 2x, 8x and 32x."""
-    compressor = SummaryTokens((2, 8, 32), edge_ratio=None)
+    compressor = SummaryTokens((2, 8, 32))
     return replace(engine, compressor=compressor, selector=OneLevel()).index(made_clip)
 
 
@@ -223,7 +223,8 @@ def test_more_of_a_budget_never_reads_a_chunk_less_finely(three_levels: VideoInd
             raw_tokens = chance.choice((288, 288, 144, 7, 1))
             tokens = {level: raw_tokens // level for level in levels}
             entries.append(replace(entry, raw_tokens=raw_tokens, tokens=tokens))
-        index = replace(three_levels, levels=levels, entries=tuple(entries))
+        spec = replace(three_levels.spec, compressor={**three_levels.spec.compressor, "levels": levels})
+        index = replace(three_levels, spec=spec, entries=tuple(entries))
         scores = torch.randn(len(entries), generator=torch.Generator().manual_seed(trial)).exp()
         scores = torch.zeros(len(entries)) if trial % 10 == 0 else scores * 10.0 ** chance.randint(-6, 6)
         fine_edges = chance.random() < 0.5

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
@@ -17,7 +17,7 @@ from videox2l.oracles.base import Oracle
 from videox2l.selection.base import Selector
 from videox2l.selection.even import Even
 from videox2l.selection.one_level import OneLevel
-from videox2l.selection.registry import make_selector
+from videox2l.selection.registry import SELECTORS, make_selector
 from videox2l.selection.top_k import TopK
 
 
@@ -72,26 +72,24 @@ class Setting:
         )
 
     def at_one_ratio(self, ratio: int) -> Setting:
-        """This setting with every chunk read at the same ratio."""
+        """This setting with every chunk read at the same ratio, the first and the last one too."""
+        changes: dict[str, Any] = {"levels": (ratio,)}
+        if self.compressor.passes == "two_pass":  # at one level the same as single_pass, but for the edges
+            changes["passes"] = "single_pass"
         try:
-            compressor = replace(self.compressor, levels=(ratio,))
+            compressor = replace(self.compressor, **changes)
         except SettingsError:  # a compressor that makes its coarse levels from the dense one keeps that too
-            compressor = replace(self.compressor, levels=(1, ratio))
+            compressor = replace(self.compressor, **changes | {"levels": (1, ratio)})
         return replace(self, compressor=compressor, selector=OneLevel(ratio))
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON object."""
-        values: dict[str, Any] = {"name": self.name, "compressor": described(self.compressor)}
+        values: dict[str, Any] = {"name": self.name, "compressor": COMPRESSORS.describe(self.compressor)}
         if self.selects:
             if self.selector.needs_scores:
                 values["oracle"] = str(self.oracle)
-            values["selector"] = described(self.selector)
+            values["selector"] = SELECTORS.describe(self.selector)
         return values | {"chunk_frames": self.chunk_frames, "same_size_as": self.same_size_as}
-
-
-def described(settings: Compressor | Selector) -> dict[str, Any]:
-    """The class and the settings of a compressor or selector."""
-    return {"class": type(settings).__name__, **asdict(settings)}
 
 
 def comparison(method: Setting, has_encoder: bool = True) -> tuple[Setting, ...]:
