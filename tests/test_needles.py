@@ -47,7 +47,7 @@ def test_every_setting_answers_the_same_questions(result: NeedlesResult):
     assert {"attribute", "where", "when", "exist", "at", "order", "count", "global"} == set(result.settings[0].tasks)
 
 
-def test_the_uniform_ratio_has_the_cache_size_of_the_setting_it_stands_against(result: NeedlesResult):
+def test_the_one_level_has_the_cache_size_of_the_setting_it_stands_against(result: NeedlesResult):
     method, equal = result["random"], result["equal"]
     assert len(equal.setting.compressor.levels) == 1
     assert equal.cache_tokens == pytest.approx(method.cache_tokens, rel=0.1)
@@ -161,7 +161,7 @@ def test_the_default_comparison_holds_what_the_method_must_beat():
         "2x/32x, attention",
         "2x/32x, random",
         "2x/32x, evenly spaced",
-        "one ratio, equal size",
+        "one level, equal size",
         "32x everywhere",
         "2x/32x, two_pass",
         "full cache",
@@ -175,7 +175,7 @@ def test_the_default_comparison_holds_what_the_method_must_beat():
     assert all(setting.selector.fine_edges for setting in settings if setting.selects)
 
 
-def test_one_ratio_everywhere_has_no_exception_for_the_first_and_last_chunk(video_xl):
+def test_one_level_everywhere_has_no_exception_for_the_first_and_last_chunk(video_xl):
     """Two passes compress them at 2x whatever the level."""
     two_pass = Setting("two_pass", SummaryTokens((2, 32), "two_pass"), "random", TopK(1), chunk_frames=2)
     rows = {row.name: row for row in comparison(two_pass, has_encoder=False)}
@@ -204,13 +204,13 @@ def test_the_default_evaluation_is_of_the_model_as_it_is_published(video_xl_2):
         "1x/4x, probe",
         "1x/4x, random",
         "1x/4x, evenly spaced",
-        "one ratio, equal size",
+        "one level, equal size",
         "4x everywhere",
         "full cache",
     ]
     full, method = result["full cache"], result["1x/4x, attention, k=1"]
     assert result["4x everywhere"].cache_tokens < method.cache_tokens < full.cache_tokens
-    assert result["one ratio, equal size"].cache_tokens == pytest.approx(method.cache_tokens, rel=0.15)
+    assert result["one level, equal size"].cache_tokens == pytest.approx(method.cache_tokens, rel=0.15)
     assert result["1x everywhere"].cache_tokens == full.cache_tokens
 
 
