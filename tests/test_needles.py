@@ -12,7 +12,6 @@ import torch
 from rich.console import Console
 
 from videox2l import Budget, Even, OneLevel, SummaryTokens, TopK, VideoX2L
-from videox2l.compression.group_pooling import GroupPooling
 from videox2l.errors import SettingsError
 from videox2l.evaluation.intervals import mean_accuracy, mean_difference, wilson
 from videox2l.evaluation.needles import EvaluationProgress, NeedleEvaluation, evaluate_needles, words
@@ -48,7 +47,7 @@ def test_every_setting_answers_the_same_questions(result: NeedlesResult):
     assert {"attribute", "where", "when", "exist", "at", "order", "count", "global"} == set(result.settings[0].tasks)
 
 
-def test_the_uniform_ratio_has_the_cache_size_of_the_setting_it_stands_against(result: NeedlesResult):
+def test_the_one_level_has_the_cache_size_of_the_setting_it_stands_against(result: NeedlesResult):
     method, equal = result["random"], result["equal"]
     assert len(equal.setting.compressor.levels) == 1
     assert equal.cache_tokens == pytest.approx(method.cache_tokens, rel=0.1)
@@ -162,7 +161,7 @@ def test_the_default_comparison_holds_what_the_method_must_beat():
         "2x/32x, attention",
         "2x/32x, random",
         "2x/32x, evenly spaced",
-        "one ratio, equal size",
+        "one level, equal size",
         "32x everywhere",
         "2x/32x, two_pass",
         "full cache",
@@ -176,6 +175,16 @@ def test_the_default_comparison_holds_what_the_method_must_beat():
     assert all(setting.selector.fine_edges for setting in settings if setting.selects)
 
 
+def test_one_level_everywhere_has_no_exception_for_the_first_and_last_chunk(video_xl):
+    """Two passes compress them at 2x whatever the level."""
+    two_pass = Setting("two_pass", SummaryTokens((2, 32), "two_pass"), "random", TopK(1), chunk_frames=2)
+    rows = {row.name: row for row in comparison(two_pass, has_encoder=False)}
+    everywhere = (rows["32x everywhere"], rows["full cache"])
+    coarse, full = evaluate_needles(VideoX2L(video_xl), everywhere, replace(SMALL, videos=1)).settings
+    assert coarse.cache_tokens == 44 + 6 * 9
+    assert full.times_smaller == 1.0
+
+
 def test_a_budget_is_compared_without_settings_that_need_a_k():
     settings = comparison(Setting("2x/8x/32x, probe", SummaryTokens((2, 8, 32)), "probe", Budget(500)), False)
     names = [setting.name for setting in settings]
@@ -187,7 +196,7 @@ def test_a_budget_is_compared_without_settings_that_need_a_k():
 def test_the_default_evaluation_is_of_the_model_as_it_is_published(video_xl_2):
     """Group pooling makes no coarse level without the dense one."""
     needles = NeedleSettings(minutes=0.6, seed=3, format=VideoFormat(fps=1, width=64, height=64), tasks=("where",))
-    engine = VideoX2L(video_xl_2, GroupPooling(), chunk_frames=4, selector=TopK(1))
+    engine = VideoX2L(video_xl_2, chunk_frames=4, selector=TopK(1))
     result = evaluate_needles(engine, evaluation=NeedleEvaluation(1, needles))
     assert [each.setting.name for each in result.settings] == [
         "1x everywhere",
@@ -195,13 +204,13 @@ def test_the_default_evaluation_is_of_the_model_as_it_is_published(video_xl_2):
         "1x/4x, probe",
         "1x/4x, random",
         "1x/4x, evenly spaced",
-        "one ratio, equal size",
+        "one level, equal size",
         "4x everywhere",
         "full cache",
     ]
     full, method = result["full cache"], result["1x/4x, attention, k=1"]
     assert result["4x everywhere"].cache_tokens < method.cache_tokens < full.cache_tokens
-    assert result["one ratio, equal size"].cache_tokens == pytest.approx(method.cache_tokens, rel=0.15)
+    assert result["one level, equal size"].cache_tokens == pytest.approx(method.cache_tokens, rel=0.15)
     assert result["1x everywhere"].cache_tokens == full.cache_tokens
 
 
@@ -218,9 +227,12 @@ def test_a_setting_says_in_json_how_it_was_measured():
     values = Setting("method", SummaryTokens((2, 32)), oracle="probe", selector=TopK(2)).to_json()
     assert json.loads(json.dumps(values, allow_nan=False)).keys() == values.keys()
     assert values["oracle"] == "probe"
-    assert values["selector"] == {"class": "TopK", "k": 2, "fine_edges": True}
-    assert (
-        values["compressor"].items() >= {"class": "SummaryTokens", "levels": (2, 32), "passes": "single_pass"}.items()
+    assert values["selector"] == {"name": "top_k", "k": 2, "fine_edges": True}
+    compressor = values["compressor"]
+    assert (compressor["name"], compressor["levels"], compressor["passes"]) == (
+        "summary_tokens",
+        [2, 32],
+        "single_pass",
     )
     assert "oracle" not in Setting("spread", selector=Even()).to_json()
     assert not {"oracle", "selector"} & Setting("fine", SummaryTokens((2,))).to_json().keys()

@@ -105,7 +105,7 @@ def evaluate(
     """Exact match by task on fresh needle videos, read back from mp4, with 95% intervals.
 
     Beside the settings asked for stand, on the same videos and questions: the finest and the coarsest level everywhere,
-    the other oracles (a random one among them), evenly spaced chunks, one ratio for all chunks in a cache of equal
+    the other oracles (a random one among them), evenly spaced chunks, one level for all chunks in a cache of equal
     size, two passes, and no compression.
     """
     from videox2l.evaluation.needles import EvaluationProgress, NeedleEvaluation, evaluate_needles

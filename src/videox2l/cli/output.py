@@ -92,11 +92,11 @@ def print_answer(answer: Answer, verbose: bool, as_json: bool, with_text: bool =
         typer.echo(answer.text)
     console = Console(stderr=True, highlight=False)
     moments = ", ".join(f"{clock(chunk.start_s)}-{clock(chunk.end_s)}" for chunk in answer.moments)
-    ratio = answer.full_cache_tokens / answer.cache_tokens
+    times_smaller = answer.full_cache_tokens / answer.cache_tokens
     if moments:
         console.print(f"[dim]from: {moments}[/dim]")
     console.print(
-        f"[dim]cache: {answer.cache_tokens} of {answer.full_cache_tokens} tokens ({ratio:.1f}x smaller)[/dim]"
+        f"[dim]cache: {answer.cache_tokens} of {answer.full_cache_tokens} tokens ({times_smaller:.1f}x smaller)[/dim]"
     )
     for note in answer.notes[len(answer.index.notes) :]:
         console.print(f"[yellow]note: {note}[/yellow]")

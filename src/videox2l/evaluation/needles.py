@@ -115,7 +115,7 @@ def evaluate_needles(
 
 
 def sized(settings: tuple[Setting, ...], engine: VideoX2L, file: Path, sampling: Sampling) -> Iterator[Setting]:
-    """The settings, those that are to be as large as another one with the ratio that makes them so."""
+    """The settings, those that are to be as large as another one with the level that makes them so."""
     by_name: dict[str, Setting] = {}
     for setting in settings:
         if setting.same_size_as is not None:

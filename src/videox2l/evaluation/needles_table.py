@@ -64,9 +64,9 @@ def many_settings(result: NeedlesResult) -> Table:
     priors = [_share(first.prior(task)) for task in first.tasks]
     table.add_row("prior: most frequent answer", "", *priors, "", "", "")
     for each in result.settings:
-        ratio = f" ({each.setting.compressor.levels[-1]}x)" if each.setting.same_size_as else ""
+        level = f" ({each.setting.compressor.levels[-1]}x)" if each.setting.same_size_as else ""
         table.add_row(
-            Text(each.setting.name + ratio),
+            Text(each.setting.name + level),
             f"{each.cache_tokens:.0f}\n{each.times_smaller:.1f}x",
             *(_two_lines(each.accuracy(task)) for task in first.tasks),
             _two_lines(each.detail_accuracy),

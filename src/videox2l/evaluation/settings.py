@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
@@ -17,7 +17,7 @@ from videox2l.oracles.base import Oracle
 from videox2l.selection.base import Selector
 from videox2l.selection.even import Even
 from videox2l.selection.one_level import OneLevel
-from videox2l.selection.registry import make_selector
+from videox2l.selection.registry import SELECTORS, make_selector
 from videox2l.selection.top_k import TopK
 
 
@@ -32,7 +32,7 @@ class Setting:
         default.
     selector: what chooses each chunk's level, where there are several; the 3 best chunks by default.
     chunk_frames: frames in a chunk, or the first chunks' sizes one by one, the last one repeated; 10 by default.
-    same_size_as: the name of an earlier setting. All chunks are then read at the one ratio whose cache comes closest
+    same_size_as: the name of an earlier setting. All chunks are then read at the one level whose cache comes closest
         to that setting's in size. None, the default, leaves the levels as they are.
     """
 
@@ -71,49 +71,47 @@ class Setting:
             selector=selector,
         )
 
-    def at_one_ratio(self, ratio: int) -> Setting:
-        """This setting with every chunk read at the same ratio."""
+    def at_one_level(self, level: int) -> Setting:
+        """This setting with every chunk read at the same level, the first and the last one too."""
+        changes: dict[str, Any] = {"levels": (level,)}
+        if self.compressor.passes == "two_pass":  # at one level the same as single_pass, but for the edges
+            changes["passes"] = "single_pass"
         try:
-            compressor = replace(self.compressor, levels=(ratio,))
+            compressor = replace(self.compressor, **changes)
         except SettingsError:  # a compressor that makes its coarse levels from the dense one keeps that too
-            compressor = replace(self.compressor, levels=(1, ratio))
-        return replace(self, compressor=compressor, selector=OneLevel(ratio))
+            compressor = replace(self.compressor, **changes | {"levels": (1, level)})
+        return replace(self, compressor=compressor, selector=OneLevel(level))
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON object."""
-        values: dict[str, Any] = {"name": self.name, "compressor": described(self.compressor)}
+        values: dict[str, Any] = {"name": self.name, "compressor": COMPRESSORS.describe(self.compressor)}
         if self.selects:
             if self.selector.needs_scores:
                 values["oracle"] = str(self.oracle)
-            values["selector"] = described(self.selector)
+            values["selector"] = SELECTORS.describe(self.selector)
         return values | {"chunk_frames": self.chunk_frames, "same_size_as": self.same_size_as}
-
-
-def described(settings: Compressor | Selector) -> dict[str, Any]:
-    """The class and the settings of a compressor or selector."""
-    return {"class": type(settings).__name__, **asdict(settings)}
 
 
 def comparison(method: Setting, has_encoder: bool = True) -> tuple[Setting, ...]:
     """A setting among all it must beat; the others are measured against the first, the finest level everywhere.
 
-    Beside the method stand other oracles (a random one among them), evenly spaced chunks, and one ratio for all chunks
+    Beside the method stand other oracles (a random one among them), evenly spaced chunks, and one level for all chunks
     in a cache of equal size. The video's first and last chunk are read in full detail in all of them, but for those
-    with one ratio everywhere.
+    with one level everywhere.
 
     method: the setting; only the full cache is compared with one that has a single level.
     has_encoder: whether the model comes with the dual encoder that the contrastive oracle needs.
     """
     levels, name = method.compressor.levels, method.name.split(",")[0]
-    full = replace(method.at_one_ratio(1), name="full cache")
+    full = replace(method.at_one_level(1), name="full cache")
     if len(levels) == 1:
         return (method, full)
     return (
-        replace(method.at_one_ratio(levels[0]), name=f"{levels[0]}x everywhere"),
+        replace(method.at_one_level(levels[0]), name=f"{levels[0]}x everywhere"),
         method,
         *other_choices(method, name, has_encoder),
-        replace(method, name="one ratio, equal size", same_size_as=method.name),
-        replace(method.at_one_ratio(levels[-1]), name=f"{levels[-1]}x everywhere"),
+        replace(method, name="one level, equal size", same_size_as=method.name),
+        replace(method.at_one_level(levels[-1]), name=f"{levels[-1]}x everywhere"),
         *other_passes(method, name),
         full,
     )
@@ -159,15 +157,15 @@ def check_settings(settings: tuple[Setting, ...], engine: VideoX2L) -> None:
 
 
 def of_size(setting: Setting, other: Setting, index: VideoIndex) -> Setting:
-    """The setting with the one ratio whose cache comes closest to that of another setting.
+    """The setting with the one level whose cache comes closest to that of another setting.
 
     index: a video's index under the other setting.
     """
     scores = torch.zeros(len(index.entries)) if other.selector.needs_scores else None
     target = index.tokens(other.selector.select(scores, index).levels) - len(index.prompt)
 
-    def tokens(ratio: int) -> int:
-        return sum(max(1, round(entry.raw_tokens / ratio)) for entry in index.entries)
+    def tokens(level: int) -> int:
+        return sum(max(1, round(entry.raw_tokens / level)) for entry in index.entries)
 
     largest = max(entry.raw_tokens for entry in index.entries)
-    return setting.at_one_ratio(min(range(1, largest + 1), key=lambda ratio: abs(tokens(ratio) - target)))
+    return setting.at_one_level(min(range(1, largest + 1), key=lambda level: abs(tokens(level) - target)))

@@ -50,8 +50,8 @@ class Budget(Selector):
         used = index.tokens(tuple(levels))
         if used > self.cache_tokens:
             raise SettingsError(
-                f"cache_tokens={self.cache_tokens} is too small for this video: its coarsest level, "
-                f"{index.levels[-1]}x, needs {used}"
+                f"cache_tokens={self.cache_tokens} is too small for this video, which needs {used} at its coarsest "
+                f"level, {index.levels[-1]}x: pass {used} or more"
             )
         for chunk, coarse, fine in self._upgrades(scores, index):
             tokens = index.entries[chunk].tokens
@@ -81,10 +81,11 @@ class Budget(Selector):
         """The moments are the best of what is read at the finest level, as many as are there by their scores."""
         finest, edges = index.levels[0], self.edges(index)
         fine = [chunk for chunk in best_first(scores) if levels[chunk] == finest]
-        moments = fine[: len([chunk for chunk in fine if chunk not in edges])]
-        coarse_edges = [chunk for chunk in sorted(edges) if levels[chunk] != finest]
-        note = f"{self.cache_tokens} tokens have no room for the first and last chunk in full detail"
-        return Selection(tuple(levels), tuple(scores.tolist()), tuple(moments), (note,) if coarse_edges else ())
+        moments = fine[: len(set(fine) - edges)]
+        notes = [f"{self.cache_tokens} tokens have no room for the first and last chunk in full detail"]
+        if edges <= set(fine):
+            notes = []
+        return Selection(tuple(levels), tuple(scores.tolist()), tuple(moments), tuple(notes))
 
 
 def worth_per_token(coarse_tokens: int, fine_tokens: int) -> float:
