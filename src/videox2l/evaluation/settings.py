@@ -73,11 +73,7 @@ class Setting:
 
     def at_one_ratio(self, ratio: int) -> Setting:
         """This setting with every chunk read at the same ratio."""
-        try:
-            compressor = replace(self.compressor, levels=(ratio,))
-        except SettingsError:  # a compressor that makes its coarse levels from the dense one keeps that too
-            compressor = replace(self.compressor, levels=(1, ratio))
-        return replace(self, compressor=compressor, selector=OneLevel(ratio))
+        return replace(self, compressor=replace(self.compressor, levels=(ratio,)), selector=OneLevel(ratio))
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON object."""
