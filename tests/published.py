@@ -66,7 +66,7 @@ def published_logits(directory: Path, inputs: dict[str, Tensor]) -> Tensor:
 @torch.no_grad()
 def our_logits(model: Any, pixels: Tensor, question: str = QUESTION) -> Tensor:
     """The same by the engine, every KV kept at its original position, in chunks of 4 frames."""
-    engine = VideoX2L(model, Pool(levels=(1,), context="full"), chunk_frames=4, positions="original")
+    engine = VideoX2L(model, Pool(levels=(1,), context="full", positions="original"), chunk_frames=4)
     index = engine.index(FrameArray(pixels, [float(second) for second in range(len(pixels))]), Sampling(fps=1))
-    cache = load_cache(model, index, (1,) * len(index.entries), "original")
+    cache = load_cache(model, index, (1,) * len(index.entries))
     return model.logits(model.read(model.question_ids(question), cache)[-1:])[0]

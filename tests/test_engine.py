@@ -14,7 +14,7 @@ import pytest
 import torch
 from chunks import VIDEO
 from safetensors.torch import load_file
-from transformers import Qwen2Config, Qwen2ForCausalLM
+from transformers import AutoModelForImageTextToText, AutoProcessor, Qwen2Config, Qwen2ForCausalLM
 from videos import write_video
 
 from videox2l import (
@@ -29,6 +29,7 @@ from videox2l import (
     VideoX2L,
 )
 from videox2l.compression.base import Compressor
+from videox2l.compression.keydiff import KeyDiff
 from videox2l.compression.pool import Pool
 from videox2l.errors import ModelError, QuestionError, SettingsError, VideoError, VideoX2LError
 from videox2l.index.builder import IndexProgress
@@ -37,6 +38,7 @@ from videox2l.models.base import Turn
 from videox2l.models.load import load_model
 from videox2l.oracles.random import RandomOracle
 from videox2l.store import DiskStore
+from videox2l.testing.tiny_models import build
 from videox2l.types import ChunkPlace
 from videox2l.video import open_video
 
@@ -379,12 +381,23 @@ def test_a_cache_beyond_the_trained_context_is_noted(
     engine: VideoX2L, made_clip: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     index = engine.index(made_clip)
-    held = engine.ask(index, "a?", k=0, generation=SHORT)
+    held = engine.ask(index, "a?", selector=OneLevel(), generation=SHORT)
     tokens = held.cache_tokens + len(engine.model.question_ids("a?"))
     for limit, noted in ((tokens, False), (tokens - 1, True)):
         monkeypatch.setattr(engine.model, "max_positions", limit)
-        notes = engine.ask(index, "a?", k=0, generation=SHORT).notes
+        notes = engine.ask(index, "a?", selector=OneLevel(), generation=SHORT).notes
         assert any(f"trained on {limit}" in note for note in notes) is noted
+
+
+def test_a_transformers_model_in_memory_is_asked_like_its_checkpoint(made_clip: Path, tmp_path: Path) -> None:
+    directory = build("qwen3_vl", tmp_path)
+    few = KeyDiff((1, 2))  # a tiny model has few visual tokens
+    from_disk = VideoX2L.from_pretrained(directory, device="cpu", compressor=few, chunk_frames=4)
+    held = AutoModelForImageTextToText.from_pretrained(directory)
+    in_memory = VideoX2L(held, few, chunk_frames=4, processor=AutoProcessor.from_pretrained(directory))
+    answers = [each.ask(each.index(made_clip), "Who?", generation=SHORT) for each in (from_disk, in_memory)]
+    assert answers[0].text == answers[1].text != ""
+    assert replace(in_memory, selector="even").model is in_memory.model
 
 
 def test_an_index_of_another_model_or_dtype_is_refused(

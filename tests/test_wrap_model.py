@@ -11,7 +11,13 @@ import pytest
 import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from transformers import AutoModelForImageTextToText, AutoProcessor, Blip2Config, Blip2ForConditionalGeneration
+from transformers import (
+    AutoModelForImageTextToText,
+    AutoProcessor,
+    Blip2Config,
+    Blip2ForConditionalGeneration,
+    TorchAoConfig,
+)
 
 from videox2l import FrameArray, VideoX2L
 from videox2l.compression.pool import Pool
@@ -287,6 +293,21 @@ def test_a_decoder_that_is_wrapped_by_itself_is_refused(qwen: Path) -> None:
     model.model.language_model = lora(model.model.language_model)
     with pytest.raises(ModelError, match=r"the decoder is a PeftModel .*: wrap the whole model"):
         wrap_model(model, processor)
+
+
+def test_quantized_weights_are_driven_and_have_a_fingerprint_of_their_own(qwen: Path) -> None:
+    pytest.importorskip("accelerate")
+    quantization = pytest.importorskip("torchao.quantization")
+    settings = TorchAoConfig(quantization.Int8WeightOnlyConfig())
+    plain, loaded = load_model(qwen, device="cpu"), load_model(qwen, device="cpu", quantization_config=settings)
+    wrapped, again = (wrap_model(*held(qwen, quantization_config=settings)) for _ in range(2))
+    expected = scores(plain)
+    for model in (loaded, wrapped):
+        assert type(model.decoder.layers[0].self_attn.q_proj.weight) is not nn.Parameter
+        assert model.dtype == torch.float32
+        assert nn.functional.cosine_similarity(scores(model), expected).min() > 0.95
+    assert loaded.fingerprint != plain.fingerprint
+    assert wrapped.fingerprint == again.fingerprint != wrap_model(*held(qwen)).fingerprint
 
 
 def test_a_device_map_is_passed_on(directory: Path) -> None:

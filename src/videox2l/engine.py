@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import InitVar, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,7 +20,7 @@ from videox2l.index.reload import load_cache
 from videox2l.index.spec import IndexSpec
 from videox2l.index.video_index import VideoIndex
 from videox2l.models.base import MLLM, Turn
-from videox2l.models.load import load_model
+from videox2l.models.load import load_model, wrap_model
 from videox2l.oracles.base import Oracle
 from videox2l.oracles.registry import make_oracle
 from videox2l.selection.base import Selector
@@ -39,12 +39,17 @@ from videox2l.video import Sampling, open_video
 class VideoX2L:
     """A multimodal LLM that answers questions about long videos from KVs compressed at several levels.
 
+    model: an adapter's model, or a transformers model in memory, which then needs its `processor` (see `wrap_model`).
     compressor: levels and how they are made; by default the way the model was published with, else `keydiff`.
-    chunk_frames: frames in a chunk, or the first chunks' sizes one by one, the last one repeated; by default the
-    model's own. oracle: what scores the chunks, by name, or one made already. selector: what chooses each chunk's
-    level, by name with its defaults, or one made already as `TopK(k=5)`; by default the 3 best chunks are read at the
-    finest level. encoder: the dual encoder that embeds frames for the contrastive oracle. store: where indexes are
-    kept.
+    chunk_frames: frames in a chunk, or of the first chunks one by one, the last number repeated; by default the
+        model's own.
+    oracle: what scores the chunks, by name or made already; "attention" by default, which needs nothing.
+    selector: what chooses each chunk's level, by name with its defaults or made already, as `TopK(k=5)`; by default
+        the 3 best chunks are read at the finest level.
+    encoder: the dual encoder that embeds frames for the contrastive oracle; none by default.
+    store: where indexes are kept; in memory by default.
+    processor: of a transformers model, as AutoProcessor gives it.
+    Raises: SettingsError for settings that contradict each other; ModelError for a model that can't be driven.
     """
 
     model: MLLM
@@ -54,8 +59,11 @@ class VideoX2L:
     selector: str | Selector = "top_k"
     encoder: DualEncoder | None = None
     store: Store = field(default_factory=lambda: open_store("ram"))
+    processor: InitVar[Any] = None
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, processor: Any) -> None:
+        if not isinstance(self.model, MLLM):
+            self.model = wrap_model(self.model, processor)
         if self.chunk_frames is None:
             self.chunk_frames = self.model.chunk_frames
         sizes = self._chunk_sizes
@@ -78,6 +86,9 @@ class VideoX2L:
         *,
         device: str = "auto",
         dtype: str = "auto",
+        revision: str | None = None,
+        device_map: str | int | Mapping[str, Any] | None = None,
+        quantization_config: Any = None,
         max_pixels: int | None = None,
         min_pixels: int | None = None,
         encoder: str | Path | DualEncoder | None = None,
@@ -89,14 +100,25 @@ class VideoX2L:
     ) -> Self:
         """Load a model by hub id, directory, or "nano" for the bundled one.
 
-        max_pixels, min_pixels: how large frames are, for families that resize them; see `FrameLimits`.
+        device, dtype, revision, device_map, quantization_config, max_pixels, min_pixels: see `load_model`.
         encoder: a CLIP or SigLIP hub id or directory; by default the one the checkpoint brings, if it does.
-        oracle: by default "contrastive" where there is an encoder, else "attention". compressor: by name, or one of
-        your own; compression: the settings of one by name, or of the default one. store: "ram", "disk" (the cache
-        directory), or a directory. settings: further fields of this class.
+        oracle: by default "contrastive" where there is an encoder, else "attention".
+        compressor: by name, or one made already.
+        compression: settings of a compressor by name, or of the default one.
+        store: "ram", "disk" (the cache directory), or a directory.
+        settings: further fields of this class.
         Raises: ModelError, SettingsError.
         """
-        mllm = load_model(model, device, dtype, max_pixels=max_pixels, min_pixels=min_pixels)
+        mllm = load_model(
+            model,
+            device,
+            dtype,
+            revision=revision,
+            device_map=device_map,
+            quantization_config=quantization_config,
+            max_pixels=max_pixels,
+            min_pixels=min_pixels,
+        )
         if isinstance(encoder, str | Path):
             encoder = HubDualEncoder(encoder, mllm.device, mllm.dtype)
         encoder = encoder or ContrastiveHead.of(mllm)

@@ -9,17 +9,18 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
-from huggingface_hub import snapshot_download
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast, Qwen2Tokenizer
 
 from videox2l.errors import ModelError, SettingsError
 from videox2l.models.file_digest import content_digest
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 MODEL_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
 
@@ -76,6 +77,8 @@ class Checkpoint:
 
 def download(model: str, revision: str | None, patterns: list[str]) -> Path:
     """The hub cache's directory of a model, with the files of these patterns; its name is the commit."""
+    from huggingface_hub import snapshot_download
+
     try:
         return Path(snapshot_download(model, revision=revision, allow_patterns=patterns))
     except Exception as error:  # the hub's client raises what its parts raise
@@ -216,6 +219,8 @@ def load_tokenizer(directory: Path) -> PreTrainedTokenizerBase:
 
     Raises: ModelError if there is neither, or it does not load.
     """
+    from transformers import PreTrainedTokenizerFast, Qwen2Tokenizer
+
     if (directory / "tokenizer.json").is_file():
         kind: type[PreTrainedTokenizerBase] = PreTrainedTokenizerFast
     elif (directory / "vocab.json").is_file() and (directory / "merges.txt").is_file():

@@ -26,7 +26,7 @@ from videox2l.kv.cache import KVShape
 from videox2l.models.base import DEFAULT_FRAME_TOKENS, MLLM, Decoding, FrameLimits, Turn
 from videox2l.models.checkpoint import checkpoint_fingerprint, first_line, shard_files
 from videox2l.models.forward import Forward
-from videox2l.models.model_digest import with_switches
+from videox2l.models.model_digest import with_quantization, with_switches
 from videox2l.models.self_check import check_decoder
 from videox2l.models.takeover import give_back, take_over
 from videox2l.types import ChunkPlace, VideoOutline
@@ -161,7 +161,7 @@ class HuggingFaceMLLM(MLLM):
             tokenizer,
             video_processor,
             name=name,
-            fingerprint=checkpoint_fingerprint(directory),
+            fingerprint=with_quantization(checkpoint_fingerprint(directory), quantization_config),
             directory=directory,
             frame_limits=frame_limits,
         )

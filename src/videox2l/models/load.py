@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
 from videox2l.errors import ModelError, SettingsError
 from videox2l.models.base import MLLM, FrameLimits
@@ -18,6 +17,8 @@ from videox2l.models.model_digest import model_digest
 from videox2l.registry import Registry
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
     from videox2l.models.hugging_face import HuggingFaceMLLM
 
 ADAPTERS: Registry[MLLM] = Registry(
@@ -101,7 +102,7 @@ def load_model(
     if options or quantization:
         refuse_options(adapter, name)
     if quantization:
-        check_quantization(quantization, device_map, name)
+        check_quantization(quantization, quantization_config is None, device_map, name)
     if max_pixels is not None or min_pixels is not None:
         options["frame_limits"] = FrameLimits(max_pixels, min_pixels)
         options["frame_limits"].check_family(adapter)
@@ -129,6 +130,8 @@ def wrap_model(
     Raises: ModelError for a model or a processor that can't be used; SettingsError for limits of frames that a model of
     this family does not have.
     """
+    from transformers import PreTrainedModel
+
     from videox2l.models.hugging_face import HuggingFaceMLLM
 
     if prompts := [kind for kind, settings in peft_settings(model).items() if settings.is_prompt_learning]:
@@ -181,6 +184,8 @@ def refusal(source: Path | PreTrainedConfig, config: Mapping[str, Any], name: st
     senses = [sense for sense, marks in SENSES.items() if mentions(config, marks)]
     if "vision" not in senses:
         return f"{name} is {'an audio' if senses else 'a text-only'} model ({model_type}) and sees no video: {there_is}"
+    from transformers import AutoConfig
+
     from videox2l.models.hugging_face import refuse_decoder
 
     try:
@@ -224,12 +229,15 @@ def quantization_of(config: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return config.get("quantization_config") or text_config(config).get("quantization_config")
 
 
-def check_quantization(quantization: Any, device_map: Any, name: str) -> None:
-    """Raises: ModelError if what a kind of quantization needs is not here."""
+def check_quantization(quantization: Any, is_done: bool, device_map: Any, name: str) -> None:
+    """Raises: ModelError if what a kind of quantization needs is not here.
+
+    is_done: whether the weights are quantized already.
+    """
     from transformers.quantizers import AutoHfQuantizer
 
     try:
-        quantizer = AutoHfQuantizer.from_config(quantization, pre_quantized=isinstance(quantization, Mapping))
+        quantizer = AutoHfQuantizer.from_config(quantization, pre_quantized=is_done)
         quantizer.validate_environment(device_map=device_map, weights_only=True)
     except Exception as error:
         method = quantization.get("quant_method") if isinstance(quantization, Mapping) else quantization.quant_method

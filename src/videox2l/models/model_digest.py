@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from videox2l.errors import ModelError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 SAMPLES, SAMPLE_BYTES = 16, 4096
 """How many blocks of a tensor are taken into the digest as they are, and their size."""
@@ -80,6 +82,15 @@ def sampled(tensor: Tensor) -> bytes:
         starts = (last * number // (SAMPLES - 1) for number in range(SAMPLES))
         blocks = [content[start : start + SAMPLE_BYTES] for start in starts]
     return torch.cat([total.view(torch.uint8), *blocks]).cpu().numpy().tobytes()
+
+
+def with_quantization(fingerprint: str, quantization: Any) -> str:
+    """A checkpoint's fingerprint with how its weights are quantized as they are loaded."""
+    if quantization is None:
+        return fingerprint
+    settings = quantization if isinstance(quantization, Mapping) else quantization.to_dict()
+    told = f"{fingerprint} {json.dumps(settings, sort_keys=True, default=str)}"
+    return hashlib.blake2b(told.encode(), digest_size=16).hexdigest()
 
 
 def with_switches(fingerprint: str, model: nn.Module) -> str:

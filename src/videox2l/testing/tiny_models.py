@@ -358,6 +358,14 @@ FAMILIES: dict[str, Callable[[Path], None]] = {
     "smolvlm": smolvlm,
 }
 
+PUBLISHED_PROMPTS: dict[str, Callable[[str], str]] = {
+    "qwen3_vl": lambda text: text.replace("<|vision_start|><|video_pad|><|vision_end|>", "<|video_pad|>"),
+}
+"""How a chat template's text reads with the processor a family was published with, if transformers' departs from it.
+
+Qwen3-VL's has vision marks around each frame alone; that of transformers 5.23 leaves a pair around the whole video.
+"""
+
 
 def save(directory: Path, model: Any, processor: Any) -> None:
     """A checkpoint directory as `save_pretrained` writes it."""

@@ -68,7 +68,7 @@ class SummaryLayer(Qwen2DecoderLayer):
         self.self_attn = SummaryAttention(config, layer_idx)
 
     def finish(self, states: Tensor, attended: Tensor) -> Tensor:
-        """What follows the attention: its output (..., heads * d_h) and then the MLP's, added to states (..., hidden)."""
+        """What follows the attention: its output (..., heads * d_h), then the MLP's, added to states (..., hidden)."""
         states = states + self.self_attn.o_proj(attended)
         return states + self.mlp(self.post_attention_layernorm(states))
 

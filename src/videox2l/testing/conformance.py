@@ -1,0 +1,167 @@
+"""What must hold of every adapter of a transformers model, checked on a tiny checkpoint of the real class.
+
+An adapter's author runs all of it with a few lines in a test of their own:
+
+    @pytest.mark.parametrize("check", CHECKS)
+    def test_my_adapter_conforms(check, tmp_path):
+        check(Subject(build_my_tiny_checkpoint(tmp_path)))
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from videox2l.answering.generation import Generation, generate
+from videox2l.compression.pool import Pool
+from videox2l.engine import VideoX2L
+from videox2l.index.builder import IndexProgress
+from videox2l.index.reload import load_cache
+from videox2l.index.video_index import VideoIndex
+from videox2l.models.base import MLLM
+from videox2l.models.load import load_model
+from videox2l.store import DiskStore
+from videox2l.testing.reference import Reference
+from videox2l.video import FrameArray, Sampling
+
+QUESTION = "What turns red?"
+EVERY_KV = Pool(levels=(1,), context="full", positions="original")
+TOLERANCE = 1e-4
+"""Of logits in fp32 against the class's own forward."""
+ANSWER_TOKENS = 8
+
+
+@dataclass(frozen=True)
+class Subject:
+    """An adapter on trial.
+
+    directory: a tiny checkpoint, saved whole: model, tokenizer, processor, chat template.
+    prompt: see `Reference`.
+    """
+
+    directory: Path
+    prompt: Callable[[str], str] = str
+
+    @cached_property
+    def model(self) -> MLLM:
+        """The checkpoint, loaded as any other, in fp32 on the CPU."""
+        return load_model(self.directory, device="cpu")
+
+
+def noise(frames: int, height: int = 72, width: int = 88) -> Tensor:
+    """A video of blurred noise, uint8 (frames, 3, height, width); the same every time."""
+    small = torch.rand(frames, 3, height // 8, width // 8, generator=torch.Generator().manual_seed(1))
+    return (F.interpolate(small, (height, width), mode="bilinear") * 255).to(torch.uint8)
+
+
+def index_frames(engine: VideoX2L, pixels: Tensor, **settings: object) -> VideoIndex:
+    """The index of frames (T, 3, H, W) a second apart."""
+    video = FrameArray(pixels, [float(second) for second in range(len(pixels))])
+    return engine.index(video, Sampling(fps=1), **settings)  # type: ignore[arg-type]
+
+
+@torch.no_grad()
+def answer(model: MLLM, index: VideoIndex) -> tuple[Tensor, list[int]]:
+    """Logits of the first answer token (vocabulary,), and greedy ids, from the index's finest level."""
+    levels = (index.levels[0],) * len(index.entries)
+    ids = model.question_ids(QUESTION)
+    logits = model.logits(model.read(ids, load_cache(model, index, levels))[-1:])[0]
+    greedy = Generation(ANSWER_TOKENS, temperature=0.0, repetition_penalty=1.0)
+    return logits, list(generate(model, load_cache(model, index, levels), ids, greedy))
+
+
+def assert_identity(subject: Subject, pixels: Tensor, chunk_frames: int) -> None:
+    """With every KV kept at its original position the adapter gives its class's own logits and greedy ids."""
+    model, reference = subject.model, Reference(subject.directory, pixels, QUESTION, subject.prompt)
+    index = index_frames(VideoX2L(model, EVERY_KV, chunk_frames=chunk_frames), pixels)
+    tokens = index.full_tokens + len(model.question_ids(QUESTION))
+    assert tokens == reference.tokens, f"{tokens} tokens, and {reference.tokens} by the class's own processor"
+    logits, ids = answer(model, index)
+    torch.testing.assert_close(logits, reference.logits(), atol=TOLERANCE, rtol=0)
+    assert ids == reference.answer_ids(ANSWER_TOKENS)
+
+
+def identity(subject: Subject) -> None:
+    """The model is itself, whatever the chunk size."""
+    for chunk_frames in (2, 4, 10, 12):
+        assert_identity(subject, noise(12), chunk_frames)
+
+
+def odd_frame_count(subject: Subject) -> None:
+    """A last chunk that is not full, and not a multiple of anything, changes nothing."""
+    assert_identity(subject, noise(7), 4)
+    assert_identity(subject, noise(3), 2)
+
+
+def portrait_video(subject: Subject) -> None:
+    """Nor do frames that are higher than wide."""
+    assert_identity(subject, noise(6, height=112, width=64), 4)
+
+
+def causality(subject: Subject) -> None:
+    """A later frame changes no KV of an earlier chunk, not by a bit."""
+    pixels = noise(12)
+    touched = pixels.clone()
+    touched[9, 0, 36, 44] ^= 255
+    for context in ("compressed", "full"):
+        engine = VideoX2L(subject.model, Pool(levels=(1, 2), context=context), chunk_frames=4)
+        before, after = index_frames(engine, pixels), index_frames(engine, touched)
+        for level in (1, 2):
+            for chunk in range(3):
+                old, new = before.kv(chunk, level), after.kv(chunk, level)
+                same = torch.equal(old.keys, new.keys) and torch.equal(old.values, new.values)
+                assert same == (chunk < 2), f"chunk {chunk} at {level}x, context {context}"
+
+
+def resuming(subject: Subject) -> None:
+    """An interrupted index goes on to the same bytes."""
+
+    def interrupt(now: IndexProgress) -> None:
+        if now.chunks == 2:
+            raise KeyboardInterrupt
+
+    pixels = noise(12)
+    with tempfile.TemporaryDirectory() as directory:
+        stores = [DiskStore(Path(directory) / name) for name in ("at once", "resumed")]
+        engine = VideoX2L(subject.model, Pool(levels=(1, 2)), chunk_frames=4, store=stores[0])
+        index = index_frames(engine, pixels)
+        resumed = replace(engine, store=stores[1])
+        try:
+            index_frames(resumed, pixels, progress=interrupt)
+        except KeyboardInterrupt:
+            assert index_frames(resumed, pixels).entries == index.entries
+        else:
+            raise AssertionError("indexing was not interrupted")
+        made, again = ({file.name: file.read_bytes() for file in store.directory.rglob("*.*")} for store in stores)
+        assert made == again
+        assert len(made) >= 5  # three chunks, prompt and manifest
+
+
+def half_precision(subject: Subject) -> None:
+    """In bf16 and fp16 the logits point the same way."""
+    pixels = noise(6)
+    exact, _ = answer(subject.model, index_frames(VideoX2L(subject.model, EVERY_KV, chunk_frames=4), pixels))
+    for dtype in ("bfloat16", "float16"):
+        half = load_model(subject.directory, device="cpu", dtype=dtype)
+        index = index_frames(VideoX2L(half, EVERY_KV, chunk_frames=4), pixels)
+        assert index.kv(0, 1).keys.dtype == half.dtype
+        rounded, _ = answer(half, index)
+        assert F.cosine_similarity(exact, rounded, dim=0) > 0.9
+
+
+CHECKS: tuple[Callable[[Subject], None], ...] = (
+    identity,
+    odd_frame_count,
+    portrait_video,
+    causality,
+    resuming,
+    half_precision,
+)
+"""All of it; each raises AssertionError if it does not hold."""
