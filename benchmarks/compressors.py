@@ -1,9 +1,11 @@
 """Every compressor on the bundled model and on tiny random models of the families: what is left at 2x, 8x and 32x.
 
-    python benchmarks/compressors.py [--videos 8] [--questions 3] [--model DIR] [--context compressed] [--fidelity]
+    python benchmarks/compressors.py [--videos 8] [--questions 3] [--seconds 100] [--model DIR]
+        [--context compressed] [--positions contiguous,original] [--fidelity]
 
 nano is asked for details of fresh needle videos with each compressor in turn: as a plain MLLM, its summary tokens
-unused, but for `summary_tokens`, which stands beside them. With --fidelity it is instead the tiny random models of
+unused, but for `summary_tokens`, which stands beside them. With several --positions each compressor has a row for each,
+and paired differences from the first are printed. With --fidelity it is instead the tiny random models of
 `videox2l.testing`: the KL divergence of the next token's distribution from that of the full cache, in nats; their
 weights are random, so it says how far the cache is from the full one and not how good the answers are.
 Both print a table in Markdown.
@@ -14,6 +16,8 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +25,7 @@ import torch
 
 from videox2l import FrameArray, VideoX2L
 from videox2l.compression.registry import COMPRESSORS
+from videox2l.evaluation.intervals import Estimate
 from videox2l.evaluation.needles import EvaluationProgress, NeedleEvaluation, evaluate_needles
 from videox2l.evaluation.needles_result import DETAIL_TASKS
 from videox2l.evaluation.settings import Setting
@@ -34,25 +39,47 @@ TINY_RATIOS = (2, 8)  # a tiny model has few visual tokens
 QUESTION = "What turns red?"
 
 
-def settings_of(name: str, ratios: tuple[int, ...], context: str, oracle: Any) -> list[Setting]:
-    """Each ratio everywhere, then the finest and the coarsest with three chunks chosen by an oracle, and by chance."""
-    more: dict[str, Any] = {} if name == "summary_tokens" else {"context": context}
-    two_levels = COMPRESSORS.make(name, levels=(ratios[0], ratios[-1]), **more)
-    return [
-        *(Setting(f"{name} {ratio}", COMPRESSORS.make(name, levels=(ratio,), **more)) for ratio in ratios),
-        Setting(f"{name} chosen", two_levels, oracle=oracle),
-        Setting(f"{name} random", two_levels, oracle="random"),
-    ]
+@dataclass(frozen=True)
+class Row:
+    """A compressor with one set of settings.
+
+    label: of its row. name: the compressor's. settings: of it, but for the levels.
+    """
+
+    label: str
+    name: str
+    settings: Mapping[str, str]
+
+    def at(self, ratios: tuple[int, ...], oracle: Any) -> list[Setting]:
+        """Each ratio everywhere, then the finest and the coarsest with three chunks chosen by an oracle, by chance."""
+        one = {ratio: COMPRESSORS.make(self.name, levels=(ratio,), **self.settings) for ratio in ratios}
+        two = COMPRESSORS.make(self.name, levels=(ratios[0], ratios[-1]), **self.settings)
+        return [
+            *(Setting(f"{self.label} {ratio}", compressor) for ratio, compressor in one.items()),
+            Setting(f"{self.label} chosen", two, oracle=oracle),
+            Setting(f"{self.label} random", two, oracle="random"),
+        ]
 
 
-def accuracies(
-    model: str, names: list[str], ratios: tuple[int, ...], context: str, evaluation: NeedleEvaluation
-) -> None:
+def rows_of(names: list[str], context: str, positions: list[str]) -> list[Row]:
+    """A row for each compressor and each of several positions."""
+    rows = []
+    for name in names:
+        if name == "summary_tokens":
+            rows.append(Row(name, name, {}))
+            continue
+        for place in positions:
+            label = name if len(positions) == 1 else f"{name}, {place}"
+            rows.append(Row(label, name, {"context": context, "positions": place}))
+    return rows
+
+
+def accuracies(model: str, rows: list[Row], ratios: tuple[int, ...], evaluation: NeedleEvaluation) -> None:
     """Accuracy on needle videos: the mean over the detail tasks for every setting, then task by task."""
     engine = VideoX2L.from_pretrained(model, device="cpu")
     settings = [Setting("full cache", COMPRESSORS.make("pool", levels=(1,), context="full"))]
-    for name in names:
-        settings += settings_of(name, ratios, context, engine.oracle)
+    for row in rows:
+        settings += row.at(ratios, engine.oracle)
 
     def show(now: EvaluationProgress) -> None:
         if now.answers % 500 == 0:
@@ -62,29 +89,36 @@ def accuracies(
     found = {each.setting.name: each for each in result.settings}
     kinds = [*map(str, ratios), "chosen", "random"]
     full = found["full cache"]
-    print(f"{result.model}, {result.videos} videos, {len(full.outcomes)} questions, context {context}.")
+    print(f"{result.model}, {result.videos} videos, {len(full.outcomes)} questions.")
     print(f"Full cache: {percent(full.detail_accuracy.value)} in {full.cache_tokens:.0f} tokens.\n")
     columns = [*(f"{ratio}x" for ratio in ratios), f"{ratios[0]}x/{ratios[-1]}x, {engine.oracle}", "random oracle"]
     print(f"| compressor | {' | '.join(columns)} |")
     print("|---|" + "---:|" * (len(ratios) + 2))
-    for name in names:
-        cells = []
-        for kind in kinds:
-            each = found[f"{name} {kind}"]
-            low, high = each.detail_accuracy.low, each.detail_accuracy.high
-            cells.append(f"{percent(each.detail_accuracy.value)} ({percent(low)}-{percent(high)})")
-        print(f"| {name} | {' | '.join(cells)} |")
+    for row in rows:
+        cells = [interval(found[f"{row.label} {kind}"].detail_accuracy) for kind in kinds]
+        print(f"| {row.label} | {' | '.join(cells)} |")
+    for row in rows:
+        first = next(other for other in rows if other.name == row.name)
+        if row != first:
+            pairs = ((found[f"{row.label} {kind}"], found[f"{first.label} {kind}"]) for kind in kinds)
+            print(f"| {row.label}, above the first | {' | '.join(interval(a.difference(b)) for a, b in pairs)} |")
     print(f"\n| at {ratios[0]}x/{ratios[-1]}x | {' | '.join(full.tasks)} | tokens |")
     print("|---|" + "---:|" * (len(full.tasks) + 1))
-    rows = {"most frequent answer": None, "full cache": full} | {name: found[f"{name} chosen"] for name in names}
-    for name, row in rows.items():
-        values = [full.prior(task) if row is None else row.accuracy(task).value for task in full.tasks]
-        print(f"| {name} | {' | '.join(map(percent, values))} | {'' if row is None else round(row.cache_tokens)} |")
+    chosen = {"full cache": full} | {row.label: found[f"{row.label} chosen"] for row in rows}
+    print(f"| most frequent answer | {' | '.join(percent(full.prior(task)) for task in full.tasks)} | |")
+    for label, each in chosen.items():
+        values = [each.accuracy(task).value for task in full.tasks]
+        print(f"| {label} | {' | '.join(map(percent, values))} | {round(each.cache_tokens)} |")
 
 
 def percent(share: float | None) -> str:
     """A share in whole percent; a dash where there is none."""
     return "-" if share is None else f"{100 * share:.0f}"
+
+
+def interval(estimate: Estimate) -> str:
+    """A share with its 95% interval, in whole percent."""
+    return f"{percent(estimate.value)} ({percent(estimate.low)} to {percent(estimate.high)})"
 
 
 @torch.no_grad()
@@ -134,7 +168,9 @@ def main() -> None:
     parser.add_argument("--questions", type=int, default=3, help="of each task and video")
     parser.add_argument("--ratios", default="2,8,32")
     parser.add_argument("--compressors", default=",".join(sorted(set(COMPRESSORS.names) - {"group_pooling"})))
+    parser.add_argument("--seconds", type=float, default=100, help="of a video")
     parser.add_argument("--context", default="compressed")
+    parser.add_argument("--positions", default="contiguous")
     parser.add_argument("--fidelity", action="store_true")
     given = parser.parse_args()
     names = given.compressors.split(",")
@@ -142,10 +178,11 @@ def main() -> None:
         fidelity([name for name in names if name != "summary_tokens"], given.context)
         return
     needles = NeedleSettings(
-        minutes=100 / 60, seed=4, format=VideoFormat(fps=2), questions=given.questions, tasks=DETAIL_TASKS
+        minutes=given.seconds / 60, seed=4, format=VideoFormat(fps=2), questions=given.questions, tasks=DETAIL_TASKS
     )
     ratios = tuple(int(ratio) for ratio in given.ratios.split(","))
-    accuracies(given.model, names, ratios, given.context, NeedleEvaluation(given.videos, needles))
+    rows = rows_of(names, given.context, given.positions.split(","))
+    accuracies(given.model, rows, ratios, NeedleEvaluation(given.videos, needles))
 
 
 if __name__ == "__main__":

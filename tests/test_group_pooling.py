@@ -101,10 +101,19 @@ def test_the_memory_is_bounded_and_the_oldest_chunks_leave(video_xl_2):
         assert same(fresh.compress(chunks[5], True)[1], kvs[5][1])
 
 
+def test_a_level_is_the_same_whether_the_dense_kvs_are_kept_or_not(video_xl_2):
+    """Chunks see dense KVs in either case; only where they are stored can a compression go on from the store."""
+    chunks = cut(groups_of_noise(6), 2)
+    _, both = compress(video_xl_2, GroupPooling((1, 4)), chunks)
+    _, coarse = compress(video_xl_2, GroupPooling((4,)), chunks)
+    assert all(same(kvs[4], other[4]) for kvs, other in zip(both, coarse, strict=True))
+    assert GroupPooling((1, 4)).resumes
+    assert not GroupPooling((4,)).resumes
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"levels": (2, 8)}, "1,4"),
         ({"levels": (1, 145)}, "145"),
         ({"levels": (1, 4, 4)}, "increasing"),
         ({"block_groups": 0}, "block_groups=0"),

@@ -194,7 +194,6 @@ def test_a_budget_is_compared_without_settings_that_need_a_k():
 
 
 def test_the_default_evaluation_is_of_the_model_as_it_is_published(video_xl_2):
-    """Group pooling makes no coarse level without the dense one."""
     needles = NeedleSettings(minutes=0.6, seed=3, format=VideoFormat(fps=1, width=64, height=64), tasks=("where",))
     engine = VideoX2L(video_xl_2, chunk_frames=4, selector=TopK(1))
     result = evaluate_needles(engine, evaluation=NeedleEvaluation(1, needles))

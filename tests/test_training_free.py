@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 from test_hugging_face import QUESTION, index
 
 from videox2l import SummaryTokens, VideoX2L
-from videox2l.compression.attention import Attention
 from videox2l.compression.combination import Combination
 from videox2l.compression.keydiff import KeyDiff
 from videox2l.compression.merge import Merge
 from videox2l.compression.pool import Pool
+from videox2l.compression.random import Random
 from videox2l.compression.registry import COMPRESSORS
+from videox2l.compression.snapkv import SnapKV
 from videox2l.compression.temporal_redundancy import TemporalRedundancy
 from videox2l.compression.training_free import Prefilled, TrainingFree, budget
 from videox2l.compression.uniform import Uniform
@@ -203,7 +206,7 @@ def test_scores_prefer_what_their_papers_say():
 def test_attention_scores_are_the_mass_the_last_tokens_give(model, pixels):
     chunk = prefilled(model, chunks_of(model, pixels)[0])
     n = len(chunk.tokens)
-    mass = Attention(observers=1, kernel=1).scores(chunk)
+    mass = SnapKV(observers=1, kernel=1).scores(chunk)
     expected = torch.zeros(n)
     for layer, query in enumerate(chunk.queries):
         asked = model.rotate(query, chunk.run_positions)[:, -1:]
@@ -211,6 +214,54 @@ def test_attention_scores_are_the_mass_the_last_tokens_give(model, pixels):
         expected += (asked @ keys.mT * keys.shape[-1] ** -0.5).softmax(-1).mean(dim=(0, 1)) / len(chunk.queries)
     torch.testing.assert_close(mass, expected)
     torch.testing.assert_close(mass.sum(), torch.tensor(1.0))
+
+
+@torch.no_grad()
+def test_observers_are_kept_as_far_as_they_fill_a_quarter_of_what_a_level_keeps():
+    """The newest first; what scores best takes the rest, and a coarse level is part of every finer one."""
+    tokens = VideoTokens.of_frames(torch.zeros(8, 16, 8), 0)  # 128 tokens
+    generator = torch.Generator().manual_seed(0)
+    keys, queries = torch.randn(2, 1, 128, 8, generator=generator), torch.randn(2, 4, 128, 8, generator=generator)
+    model = SimpleNamespace(rotate=lambda states, positions: states)
+    chunk = Prefilled(model, tokens, KV(keys, keys, tokens.positions), tokens.positions, list(queries))
+    kept = {level: set(SnapKV(observers=12).reduce(chunk, level).positions.tolist()) for level in (2, 4, 8, 32, 64)}
+    for level, observers in {2: 12, 4: 8, 8: 4, 32: 1, 64: 0}.items():
+        assert len(kept[level]) == 128 // level
+        best = SnapKV(observers=12).scores(chunk).sort(descending=True, stable=True).indices.tolist()
+        newest = list(range(128 - observers, 128))
+        rest = [token for token in best if token not in newest][: 128 // level - observers]
+        assert kept[level] == {*newest, *rest}
+    assert kept[64] < kept[32] < kept[8] < kept[4] < kept[2]
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("attention", {"observers": 0}),
+        ("attention", {"kernel": 4}),
+        ("attention", {"kernel": 0}),
+        ("temporal_redundancy", {"recent_frames": 0}),
+        ("combination", {"parts": ()}),
+        ("random", {"seed": -1}),
+        ("random", {"seed": 2**31}),
+        ("pool", {"context_tokens": 0}),
+    ],
+)
+def test_numbers_that_mean_nothing_are_refused(name, settings):
+    ((setting, value),) = settings.items()
+    with pytest.raises(SettingsError, match=re.escape(f"{setting}={value}")):
+        COMPRESSORS.make(name, **settings)
+
+
+def test_random_draws_others_in_every_chunk_and_the_same_ones_again(model, pixels):
+    chunks = chunks_of(model, pixels)
+    drawn = [compress(model, Random((4,)), chunks) for _ in range(2)]
+    assert all(same(kvs[4], again[4]) for kvs, again in zip(*drawn, strict=True))
+    prefilled_chunks = [replace(prefilled(model, chunks[0]), number=number) for number in range(3)]
+    scores = [Random().scores(chunk) for chunk in prefilled_chunks]
+    assert not torch.equal(scores[0], scores[1])
+    assert not torch.equal(scores[1], scores[2])
+    assert not torch.equal(Random(seed=1).scores(prefilled_chunks[0]), scores[0])
 
 
 def test_the_context_is_bounded_and_keeps_the_newest_chunks(model, pixels):

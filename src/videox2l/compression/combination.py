@@ -10,16 +10,29 @@ from torch import Tensor
 from videox2l.compression.temporal_redundancy import TemporalRedundancy
 from videox2l.compression.training_free import Eviction, Prefilled
 from videox2l.compression.value_norm import ValueNorm
+from videox2l.errors import SettingsError
 
 
 @dataclass(frozen=True)
 class Combination(Eviction):
     """Keep the tokens with the best mean rank over several scores.
 
-    parts: whose scores; by default the two of InfiniPot-V (arXiv 2506.15745), temporal redundancy and value norm.
+    parts: tuple of compressors that evict, default the two of InfiniPot-V (arXiv 2506.15745): temporal redundancy and
+        value norm. Their scores are combined; their levels, context and positions count for nothing.
+    levels: compression ratios, finest first; (2, 32) by default.
+    context: what a chunk sees of earlier ones; "compressed" by default, "window:N", "full" or "none".
+    context_tokens: tokens of prompt and context at most; None by default, 8192.
+    positions: where chunks stand; "contiguous" by default, or "original".
+    `TrainingFree` says when to change the last four.
+    Raises: SettingsError for no parts, and what `TrainingFree` refuses.
     """
 
     parts: tuple[Eviction, ...] = (TemporalRedundancy(), ValueNorm())
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.parts:
+            raise SettingsError("parts=() leave nothing to combine: pass compressors that evict")
 
     @property
     def observes(self) -> bool:

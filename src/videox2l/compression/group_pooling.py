@@ -1,7 +1,7 @@
 """Chunked prefill and average pooling of each group's visual KVs: Video-XL-2's bi-level KVs (arXiv 2506.19225).
 
-The video is prefilled once, chunk by chunk, under Video-XL-2's block mask. A chunk's dense KVs are its finest level;
-at level r every run of r visual tokens of a group becomes one KV, time texts stay. Nothing is pooled across groups.
+The video is prefilled once, chunk by chunk, under Video-XL-2's block mask; chunks see the dense KVs of earlier ones. At
+level r every run of r visual tokens of a group becomes one KV, time texts stay. Nothing is pooled across groups.
 """
 
 from __future__ import annotations
@@ -26,15 +26,16 @@ from videox2l.types import KV, VideoTokens, concatenate
 class GroupPooling(Compressor):
     """Settings of the pooling; the defaults are the published ones.
 
-    levels: tuple of int, default (1, 4). Visual tokens of a group pooled into one KV, finest first; 1 is the dense KVs.
+    levels: tuple of int, default (1, 4). Visual tokens of a group pooled into one KV, finest first; 1 is the dense KVs,
+        without which an interrupted index can't be gone on with.
     block_groups: int, groups of four frames, default 4. How many make a prefill block.
     previous_blocks: int or None, default 3. How many blocks back visual tokens see visual tokens; fewer make prefill
         faster and the view shorter, None is full causal attention.
     context_tokens: int or None, tokens; default None, what the model's trained context leaves beside a chunk. The
         prompt and the dense KVs that a chunk sees at most; beyond it the oldest chunks' leave. A smaller number bounds
         the accelerator's memory further.
-    Raises: SettingsError for levels that do not start at 1, or that a group has not tokens enough for, and for blocks
-        of no group.
+    Raises: SettingsError for levels that are not increasing positive numbers or that a group has not tokens enough
+        for, and for blocks of no group.
     """
 
     levels: tuple[int, ...] = (1, 4)
@@ -44,8 +45,6 @@ class GroupPooling(Compressor):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.levels[0] != 1:
-            raise SettingsError(f"levels {self.levels} do not start with the dense KVs: pass 1 first, as in 1,4")
         if self.levels[-1] > TOKENS_PER_GROUP:
             raise SettingsError(
                 f"level {self.levels[-1]} is not possible: a group of four frames has {TOKENS_PER_GROUP} visual "
@@ -56,6 +55,11 @@ class GroupPooling(Compressor):
             raise SettingsError(f"block_groups={self.block_groups} is not a number of groups: pass 1 or more")
         if self.previous_blocks is not None and self.previous_blocks < 0:
             raise SettingsError(f"previous_blocks={self.previous_blocks} is negative: pass 0 or more, or None for all")
+
+    @property
+    def resumes(self) -> bool:
+        """Whether the store has the dense KVs, which every later chunk sees: whether 1 is among the levels."""
+        return self.levels[0] == 1
 
     def start(self, model: MLLM, prompt: KV) -> GroupCompression:
         """Begin a video whose prompt KVs are given."""

@@ -12,7 +12,14 @@ from videox2l.compression.training_free import Eviction, Prefilled
 
 @dataclass(frozen=True)
 class KeyDiff(Eviction):
-    """Keep tokens whose keys differ most from the chunk's mean key (KeyDiff, arXiv 2504.15364)."""
+    """Keep the tokens whose keys differ most from the chunk's mean key (KeyDiff, arXiv 2504.15364).
+
+    levels: compression ratios, finest first; (2, 32) by default.
+    context: what a chunk sees of earlier ones; "compressed" by default, "window:N", "full" or "none".
+    context_tokens: tokens of prompt and context at most; None by default, 8192.
+    positions: where chunks stand; "contiguous" by default, or "original".
+    `TrainingFree` says when to change them, and what it refuses.
+    """
 
     def scores(self, chunk: Prefilled) -> Tensor:
         """Minus the cosine with the mean of the normalised keys, mean over layers and heads."""

@@ -17,6 +17,12 @@ class Merge(Averaging):
 
     Round by round, every other token finds its most similar one among the rest, and the closest pairs become one,
     until the level is reached. A token takes the position of the one it is merged into.
+
+    levels: compression ratios, finest first; (2, 32) by default.
+    context: what a chunk sees of earlier ones; "compressed" by default, "window:N", "full" or "none".
+    context_tokens: tokens of prompt and context at most; None by default, 8192.
+    positions: where chunks stand; "contiguous" by default, or "original".
+    `TrainingFree` says when to change them, and what it refuses.
     """
 
     def groups(self, chunk: Prefilled, keys: Tensor, level: int) -> Tensor:

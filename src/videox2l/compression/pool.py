@@ -14,8 +14,15 @@ from videox2l.compression.training_free import Averaging, Prefilled
 class Pool(Averaging):
     """Average the KVs of consecutive visual tokens of a frame (Video-XL-2, arXiv 2506.19225).
 
-    A level is the length of a window; a level beyond a frame's tokens pools so many whole frames into one. Keys are
-    pooled before RoPE, and a window takes the position of its middle token.
+    A level is the length of a window, to a token: a frame is cut into equal windows of about that length. A level
+    beyond a frame's tokens cuts runs of whole frames that have so many tokens together. Keys are pooled before RoPE,
+    and a window takes the position of its middle token.
+
+    levels: compression ratios, finest first; (2, 32) by default.
+    context: what a chunk sees of earlier ones; "compressed" by default, "window:N", "full" or "none".
+    context_tokens: tokens of prompt and context at most; None by default, 8192.
+    positions: where chunks stand; "contiguous" by default, or "original".
+    `TrainingFree` says when to change them, and what it refuses.
     """
 
     def groups(self, chunk: Prefilled, keys: Tensor, level: int) -> Tensor:

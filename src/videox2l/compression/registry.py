@@ -11,7 +11,7 @@ from videox2l.registry import Registry
 COMPRESSORS: Registry[Compressor] = Registry(
     "compressor",
     {
-        "attention": "videox2l.compression.attention:Attention",
+        "attention": "videox2l.compression.snapkv:SnapKV",
         "combination": "videox2l.compression.combination:Combination",
         "group_pooling": "videox2l.compression.group_pooling:GroupPooling",
         "keydiff": "videox2l.compression.keydiff:KeyDiff",

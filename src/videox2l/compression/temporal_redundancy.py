@@ -8,16 +8,29 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from videox2l.compression.training_free import Eviction, Prefilled
+from videox2l.errors import SettingsError
 
 
 @dataclass(frozen=True)
 class TemporalRedundancy(Eviction):
     """Keep tokens unlike those at the same place in recent frames (the TaR score of InfiniPot-V, arXiv 2506.15745).
 
-    recent_frames: how many of the chunk's last frames every frame is compared with.
+    recent_frames: int, frames, default 2. How many of the chunk's last frames every frame is compared with; more make
+        a steadier score.
+    levels: compression ratios, finest first; (2, 32) by default.
+    context: what a chunk sees of earlier ones; "compressed" by default, "window:N", "full" or "none".
+    context_tokens: tokens of prompt and context at most; None by default, 8192.
+    positions: where chunks stand; "contiguous" by default, or "original".
+    `TrainingFree` says when to change the last four.
+    Raises: SettingsError for no recent frames, and what `TrainingFree` refuses.
     """
 
     recent_frames: int = 2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.recent_frames < 1:
+            raise SettingsError(f"recent_frames={self.recent_frames} are none: pass 1 or more")
 
     def scores(self, chunk: Prefilled) -> Tensor:
         """Minus the mean cosine with the keys of the same place in the recent frames, mean over layers and heads.

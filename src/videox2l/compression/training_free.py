@@ -144,7 +144,10 @@ class TrainingFreeCompression(Compression):
 
 @dataclass(frozen=True)
 class Eviction(TrainingFree):
-    """Keep the best-scored visual tokens of each chunk, the same ones in every layer and head."""
+    """Keep the best-scored visual tokens of each chunk, the same ones in every layer and head.
+
+    Its settings are those of `TrainingFree`.
+    """
 
     @abstractmethod
     def scores(self, chunk: Prefilled) -> Tensor:
@@ -152,16 +155,23 @@ class Eviction(TrainingFree):
 
     def reduce(self, chunk: Prefilled, level: int) -> KV:
         """The text tokens and the best-scored visual ones, in temporal order; ties go to the earlier token."""
-        text = chunk.tokens.is_text
-        scores = self.scores(chunk).masked_fill(text, float("-inf"))
-        best = scores.sort(descending=True, stable=True).indices[: budget(chunk.tokens, level)]
-        kept = torch.cat([best, text.nonzero()[:, 0]]).sort().values
-        return chunk.kv.take(kept)
+        return keep_best(chunk, self.scores(chunk), level)
+
+
+def keep_best(chunk: Prefilled, scores: Tensor, level: int) -> KV:
+    """The KVs of a chunk's text tokens and of the visual ones with the best scores (n,), in temporal order."""
+    text = chunk.tokens.is_text
+    scores = scores.masked_fill(text, float("-inf"))
+    best = scores.sort(descending=True, stable=True).indices[: budget(chunk.tokens, level)]
+    return chunk.kv.take(torch.cat([best, text.nonzero()[:, 0]]).sort().values)
 
 
 @dataclass(frozen=True)
 class Averaging(TrainingFree):
-    """Average the un-rotated KVs of groups of visual tokens; a group takes the position of one of its members."""
+    """Average the un-rotated KVs of groups of visual tokens; a group takes the position of one of its members.
+
+    Its settings are those of `TrainingFree`.
+    """
 
     @abstractmethod
     def groups(self, chunk: Prefilled, keys: Tensor, level: int) -> Tensor:

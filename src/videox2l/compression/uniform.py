@@ -13,7 +13,14 @@ from videox2l.types import KV
 
 @dataclass(frozen=True)
 class Uniform(Eviction):
-    """Keep every r-th visual token, whatever it shows."""
+    """Keep every r-th visual token, whatever it shows.
+
+    levels: compression ratios, finest first; (2, 32) by default.
+    context: what a chunk sees of earlier ones; "compressed" by default, "window:N", "full" or "none".
+    context_tokens: tokens of prompt and context at most; None by default, 8192.
+    positions: where chunks stand; "contiguous" by default, or "original".
+    `TrainingFree` says when to change them, and what it refuses.
+    """
 
     def scores(self, chunk: Prefilled) -> Tensor:
         """All the same: which ones are kept depends on the level alone."""

@@ -76,11 +76,7 @@ class Setting:
         changes: dict[str, Any] = {"levels": (level,)}
         if self.compressor.passes == "two_pass":  # at one level the same as single_pass, but for the edges
             changes["passes"] = "single_pass"
-        try:
-            compressor = replace(self.compressor, **changes)
-        except SettingsError:  # a compressor that makes its coarse levels from the dense one keeps that too
-            compressor = replace(self.compressor, **changes | {"levels": (1, level)})
-        return replace(self, compressor=compressor, selector=OneLevel(level))
+        return replace(self, compressor=replace(self.compressor, **changes), selector=OneLevel(level))
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON object."""
