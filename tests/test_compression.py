@@ -52,7 +52,7 @@ def touch_summaries(monkeypatch: pytest.MonkeyPatch, ratio: int, chunk: int) -> 
     monkeypatch.setattr(VideoXL, "summary_inputs", touched)
 
 
-THREE_LEVELS = SummaryTokens((2, 8, 32))
+THREE_LEVELS = SummaryTokens((2, 8, 32), edge_ratio=None)
 
 
 @pytest.mark.parametrize("levels", [(2, 32), (2, 8, 32), (4, 16), (1, 8)])

@@ -73,7 +73,7 @@ def eager(model: VideoXL, index: VideoIndex, levels: tuple[int, ...]) -> tuple[l
         logits = model.rotate(query, positions) @ keys.repeat_interleave(2, 0).transpose(1, 2) / 4
         weights = logits.masked_fill(hidden_keys, float("-inf")).softmax(-1)
         attended = (weights @ values.repeat_interleave(2, 0)).transpose(0, 1).flatten(1)
-        hidden = layer.finish(hidden, attended)
+        hidden = layer.feed_forward(hidden + layer.self_attn.o_proj(attended))
         attention.append(weights)
         queries.append(query)
     return attention, queries
