@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import sys
 from collections.abc import Iterator
@@ -128,6 +129,17 @@ def test_a_model_that_is_refused_stays_as_it_was(qwen: Path) -> None:
     with pytest.raises(ModelError, match="no chat template"):
         wrap_model(model, processor)
     assert torch.equal(own_logits(model), before)
+
+
+def test_a_model_whose_decoder_does_not_pass_its_check_stays_as_it_was(qwen: Path) -> None:
+    model, processor = held(qwen)
+    runs = itertools.count()
+    model.get_decoder().layers[0].register_forward_hook(lambda module, inputs, output: output + next(runs))
+    with pytest.raises(ModelError, match="departs from itself"):
+        wrap_model(model, processor)
+    assert torch.isfinite(own_logits(model)).all()
+    assert model.get_decoder().config._attn_implementation == "sdpa"
+    assert all(parameter.requires_grad for parameter in model.parameters())
 
 
 def test_the_processors_chat_template_comes_before_the_tokenizers(qwen: Path) -> None:

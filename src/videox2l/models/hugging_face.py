@@ -98,7 +98,7 @@ class HuggingFaceMLLM(MLLM):
         self.eval().requires_grad_(False)
         try:
             check_decoder(self)
-        except ModelError:
+        except BaseException:
             self.release()
             raise
 
@@ -135,8 +135,15 @@ class HuggingFaceMLLM(MLLM):
                 output_loading_info=True,
                 trust_remote_code=False,
             )
-        except (torch.OutOfMemoryError, ImportError) as error:
+            if device_map is None:
+                model.to(device)
+        except ImportError as error:  # it says what to install
             raise ModelError(f"{directory} can't be loaded here: {first_line(error)}") from error
+        except torch.OutOfMemoryError as error:
+            raise ModelError(
+                f"{directory} does not fit on {device} ({first_line(error)}): pass a smaller or a quantized model, or "
+                'device_map="auto"'
+            ) from error
         except Exception as error:  # transformers raises what its parts raise
             given = device_map is not None or quantization_config is not None
             mend = "check device_map and quantization_config" if given else "download it again"
@@ -157,7 +164,7 @@ class HuggingFaceMLLM(MLLM):
             ) from error
         tokenizer.chat_template = processor_chat_template(directory) or tokenizer.chat_template
         return cls(
-            model if device_map else model.to(device),
+            model,
             tokenizer,
             video_processor,
             name=name,

@@ -155,7 +155,7 @@ def wrap_model(
         )
     tokenizer = copy(processor.tokenizer)
     tokenizer.chat_template = processor.chat_template or tokenizer.chat_template
-    limits = None if max_pixels is min_pixels is None else FrameLimits(max_pixels, min_pixels)
+    limits = FrameLimits(max_pixels, min_pixels) if (max_pixels, min_pixels) != (None, None) else None
     fingerprint = model_digest(model, tokenizer, processor.video_processor)
     return adapter(model, tokenizer, processor.video_processor, name=name, fingerprint=fingerprint, frame_limits=limits)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from videox2l.digest import digest
 from videox2l.errors import ModelError
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def model_digest(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, vid
     What it says of weights on disk is another digest than `checkpoint_fingerprint`'s.
     Raises: ModelError for weights that are nowhere in memory and can't be had.
     """
-    digest = hashlib.blake2b(digest_size=16)
+    told = hashlib.blake2b(digest_size=16)
     config = model.config.to_diff_dict()
     for name in ("transformers_version", "_name_or_path"):
         config.pop(name, None)
@@ -40,11 +41,11 @@ def model_digest(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, vid
         words = json.loads(tokenizer.backend_tokenizer.to_str())
         words |= {"truncation": None, "padding": None}  # calls set them
     for about in (config, words, tokenizer.chat_template, video_processor.to_dict()):
-        digest.update(json.dumps(about, sort_keys=True, default=str).encode())
+        told.update(json.dumps(about, sort_keys=True, default=str).encode())
     for name, tensor in weights(model):
-        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-        digest.update(sampled(tensor))
-    return digest.hexdigest()
+        told.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        told.update(sampled(tensor))
+    return told.hexdigest()
 
 
 def weights(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
@@ -54,10 +55,16 @@ def weights(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
             continue
         if tensor.is_meta:
             tensor = offloaded(model, name)
-        if hasattr(tensor, "__tensor_flatten__"):
-            yield from ((f"{name}.{part}", getattr(tensor, part)) for part in tensor.__tensor_flatten__()[0])
-        else:
-            yield name, tensor
+        yield from plain(name, tensor)
+
+
+def plain(name: str, tensor: Tensor) -> Iterator[tuple[str, Tensor]]:
+    """A tensor, or those that a quantized one is made of."""
+    if not hasattr(tensor, "__tensor_flatten__"):
+        yield name, tensor
+        return
+    for part in tensor.__tensor_flatten__()[0]:
+        yield from plain(f"{name}.{part}", getattr(tensor, part))
 
 
 def offloaded(model: nn.Module, name: str) -> Tensor:
@@ -90,8 +97,7 @@ def with_quantization(fingerprint: str, quantization: Any) -> str:
     if quantization is None:
         return fingerprint
     settings = quantization if isinstance(quantization, Mapping) else quantization.to_dict()
-    told = f"{fingerprint} {json.dumps(settings, sort_keys=True, default=str)}"
-    return hashlib.blake2b(told.encode(), digest_size=16).hexdigest()
+    return digest({"loaded": fingerprint, "quantization": json.dumps(settings, sort_keys=True, default=str)})
 
 
 def with_switches(fingerprint: str, model: nn.Module) -> str:
@@ -105,6 +111,4 @@ def with_switches(fingerprint: str, model: nn.Module) -> str:
         for name, layer in model.named_modules()
         if isinstance(layer, BaseTunerLayer)
     ]
-    if not switches:
-        return fingerprint
-    return hashlib.blake2b(f"{fingerprint} {switches}".encode(), digest_size=16).hexdigest()
+    return digest({"loaded": fingerprint, "switches": repr(switches)}) if switches else fingerprint
