@@ -1,4 +1,4 @@
-"""What Video-XL and Video-XL-2 share: prompts, configuration, parameter names."""
+"""What Video-XL and Video-XL-2 share: prompts, configuration, parameter names, how they are loaded."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from safetensors import safe_open
 
+from videox2l import Generation, Sampling, VideoX2L
 from videox2l.errors import ModelError
-from videox2l.models.base import Turn
+from videox2l.models.base import Decoding, Turn
 from videox2l.models.load import NANO, load_model
 from videox2l.models.video_xl.config import VideoXLConfig
 from videox2l.models.video_xl_2.config import VideoXL2Config
@@ -94,3 +95,32 @@ def test_parameters_have_their_official_names(adapter, golden, unused, request):
 
 def test_the_parameters_of_nano_are_those_of_its_file():
     assert set(load_model("nano", device="cpu").state_dict()) == names(NANO / "model.safetensors")
+
+
+@pytest.mark.parametrize("adapter", ["video_xl", "video_xl_2"])
+def test_an_adapter_made_without_a_directory_answers_as_the_loaded_one(adapter, made_clip, request):
+    """Nothing has to be set on it afterwards."""
+    loaded = request.getfixturevalue(adapter)
+    made = type(loaded)(
+        *loaded.parts(loaded.directory), tokenizer=loaded.tokenizer, name="made", fingerprint=loaded.fingerprint
+    )
+    made.load_state_dict(loaded.state_dict())
+    answers = []
+    for model in (loaded, made):
+        engine = VideoX2L(model, chunk_frames=4)
+        index = engine.index(made_clip, Sampling(frames=12))
+        answers.append(engine.ask(index, "what?", generation=Generation(max_new_tokens=6)))
+    assert answers[0].text == answers[1].text
+    assert answers[0].cache_tokens == answers[1].cache_tokens
+    assert (made.directory, made.eos_ids) == (None, loaded.eos_ids)
+
+
+def test_decoding_is_what_the_generation_config_says(checkpoint, tmp_path):
+    directory = Path(shutil.copytree(checkpoint, tmp_path / "checkpoint"))
+    assert load_model(directory, device="cpu").decoding == Decoding()
+    settings = {"do_sample": True, "temperature": 0.7, "top_k": 20, "top_p": 0.8, "repetition_penalty": 1.05}
+    (directory / "generation_config.json").write_text(json.dumps(settings))
+    assert load_model(directory, device="cpu").decoding == Decoding(0.7, 20, 0.8, 1.05)
+    (directory / "generation_config.json").write_text("{")
+    with pytest.raises(ModelError, match=r"generation_config\.json"):
+        load_model(directory, device="cpu")

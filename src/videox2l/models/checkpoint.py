@@ -241,14 +241,6 @@ def restore_buffers(model: nn.Module, device: torch.device) -> None:
                 setattr(module, name, torch.arange(buffer.shape[-1], device=device).expand(buffer.shape))
 
 
-def end_ids(directory: Path, configured: int | list[int] | None) -> tuple[int, ...]:
-    """The ids that end an answer: those of generation_config.json if there is one, else config.json's."""
-    file = directory / "generation_config.json"
-    ids = json.loads(file.read_text()).get("eos_token_id") if file.is_file() else None
-    ids = configured if ids is None else ids
-    return tuple(ids) if isinstance(ids, list) else () if ids is None else (ids,)
-
-
 def first_line(error: Exception) -> str:
     """An error's first line, without its full stop."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".")

@@ -15,7 +15,6 @@ from transformers import (
     AutoModelForImageTextToText,
     AutoTokenizer,
     AutoVideoProcessor,
-    GenerationConfig,
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -23,9 +22,10 @@ from transformers import (
 
 from videox2l.errors import ModelError
 from videox2l.kv.cache import KVShape
-from videox2l.models.base import DEFAULT_FRAME_TOKENS, MLLM, Decoding, FrameLimits, Turn
+from videox2l.models.base import DEFAULT_FRAME_TOKENS, MLLM, FrameLimits, Turn
 from videox2l.models.checkpoint import checkpoint_fingerprint, first_line, shard_files
 from videox2l.models.forward import Forward
+from videox2l.models.generation_config import end_ids, own_decoding
 from videox2l.models.model_digest import with_quantization, with_switches
 from videox2l.models.self_check import check_decoder
 from videox2l.models.takeover import give_back, take_over
@@ -92,7 +92,7 @@ class HuggingFaceMLLM(MLLM):
             text_config.num_hidden_layers, getattr(text_config, "num_key_value_heads", None) or heads, head_dim
         )
         self.max_positions = trained_positions(text_config)
-        self.eos_ids = end_ids(model, tokenizer)
+        self.eos_ids = end_ids(model.generation_config, tokenizer.eos_token_id)
         self.decoding = own_decoding(model.generation_config)
         self.rope = take_over(model, self.decoder, head_dim).to(self.device)
         self.eval().requires_grad_(False)
@@ -357,29 +357,6 @@ def token_id(tokenizer: PreTrainedTokenizerBase, token: str) -> int:
     if len(ids) != 1 or ids[0] == tokenizer.unk_token_id:
         raise ModelError(f"the tokenizer has no token {token}: it is not the one the model was published with")
     return ids[0]
-
-
-def end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
-    """The ids that end an answer: those of the generation configuration, else the tokenizer's."""
-    ids = model.generation_config.eos_token_id if model.generation_config else None
-    ids = tokenizer.eos_token_id if ids is None else ids
-    return tuple(ids) if isinstance(ids, list) else () if ids is None else (ids,)
-
-
-def own_decoding(config: GenerationConfig | None) -> Decoding:
-    """What a checkpoint says of decoding; what it does not say is as in transformers' `generate`."""
-    if config is None:
-        return Decoding()
-    penalty = config.repetition_penalty or 1.0
-    if not config.do_sample:
-        return Decoding(repetition_penalty=penalty)
-    temperature, top_k, top_p = config.temperature, config.top_k, config.top_p
-    return Decoding(
-        1.0 if temperature is None else temperature,
-        50 if top_k is None else top_k,
-        1.0 if top_p is None else top_p,
-        penalty,
-    )
 
 
 def processor_chat_template(directory: Path) -> str | None:

@@ -8,18 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
+from transformers import CLIPImageProcessorPil, PreTrainedTokenizerBase
 
-from videox2l.kv.cache import KVCache, KVShape
-from videox2l.kv.rope import Rope
-from videox2l.models.checkpoint import (
-    checkpoint_fingerprint,
-    end_ids,
-    load_tokenizer,
-    load_weights,
-    restore_buffers,
-)
+from videox2l.kv.cache import KVCache
 from videox2l.models.llava_qwen.adapter import LlavaQwen
 from videox2l.models.video_xl.config import VideoXLConfig
 from videox2l.models.video_xl.model import VideoXLModel
@@ -33,18 +26,25 @@ class VideoXL(LlavaQwen):
 
     config: VideoXLConfig
     model: VideoXLModel
-    encoder: VisualEncoder
     compressor = "summary_tokens"
 
-    def __init__(self, config: VideoXLConfig, directory: Path):
-        super().__init__()
-        self.config = config
-        tower = build_tower(vision_config(directory, config), config)
-        self.model = VideoXLModel(config, tower)
-        if not config.tie_word_embeddings:
-            self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
-        self.kv_shape = KVShape(config.num_hidden_layers, config.num_key_value_heads, config.head_dim)
-        self.max_positions = config.max_position_embeddings
+    def __init__(
+        self,
+        config: VideoXLConfig,
+        vision: dict[str, Any],
+        image_processor: CLIPImageProcessorPil,
+        tokenizer: PreTrainedTokenizerBase,
+        **settings: Any,
+    ):
+        """An adapter.
+
+        vision: configuration of the vision tower, as in vision_config.json. image_processor: makes frames the tower's
+        pixels. The others as for `LlavaQwen`.
+        """
+        super().__init__(config, VideoXLModel(config, build_tower(vision, config)), tokenizer, **settings)
+        self.encoder = VisualEncoder(
+            self.model.vision_tower, self.model.mm_projector, image_processor, config.mm_spatial_pool_stride
+        )
 
     @classmethod
     def accepts(cls, config: Mapping[str, Any]) -> bool:
@@ -52,29 +52,11 @@ class VideoXL(LlavaQwen):
         return config.get("model_type") == cls.model_type and bool(config.get("enable_beacon", False))
 
     @classmethod
-    def from_directory(cls, directory: Path, device: torch.device, dtype: torch.dtype, name: str) -> VideoXL:
-        """Load a checkpoint directory.
-
-        Raises: ModelError if it is incomplete, damaged, or asks for what this adapter does not build.
-        """
+    def parts(cls, directory: Path) -> tuple[VideoXLConfig, dict[str, Any], CLIPImageProcessorPil]:
+        """Configuration of the checkpoint and of its tower, and its image processor."""
         config = VideoXLConfig.from_directory(directory)
-        with torch.device("meta"):
-            model = cls(config, directory)
-        load_weights(model, directory, device, dtype)
-        restore_buffers(model, device)
-        image_size = vision_config(directory, config).get("image_size", 336)
-        model.encoder = VisualEncoder(
-            model.model.vision_tower,
-            model.model.mm_projector,
-            image_processor(directory, image_size),
-            config.mm_spatial_pool_stride,
-        )
-        model.rope = Rope(config.head_dim, config.rope_theta, device)
-        model.tokenizer = load_tokenizer(directory)
-        model.name, model.fingerprint = name, checkpoint_fingerprint(directory)
-        model.directory = directory
-        model.eos_ids = end_ids(directory, config.eos_token_id)
-        return model.eval().requires_grad_(False)
+        vision = vision_config(directory, config)
+        return config, vision, image_processor(directory, vision.get("image_size", 336))
 
     def visual_tokens(self, frames: Frames, place: ChunkPlace) -> VideoTokens:
         """One chunk's visual tokens, row by row, frame after frame; no text stands among them."""

@@ -7,17 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
-from videox2l.kv.cache import KVShape
-from videox2l.kv.rope import Rope
-from videox2l.models.checkpoint import (
-    checkpoint_fingerprint,
-    end_ids,
-    load_tokenizer,
-    load_weights,
-    restore_buffers,
-)
 from videox2l.models.llava_qwen.adapter import LlavaQwen
 from videox2l.models.llava_qwen.model import LlavaQwenModel
 from videox2l.models.video_xl.vision import pool
@@ -55,14 +47,14 @@ class VideoXL2(LlavaQwen):
     config: VideoXL2Config
     model: VideoXL2Model
 
-    def __init__(self, config: VideoXL2Config, directory: Path):
-        super().__init__()
-        self.config = config
-        self.model = VideoXL2Model(config, TowerHolder(SiglipTower(vision_config(directory, config))))
-        if not config.tie_word_embeddings:
-            self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
-        self.kv_shape = KVShape(config.num_hidden_layers, config.num_key_value_heads, config.head_dim)
-        self.max_positions = config.max_position_embeddings
+    def __init__(
+        self, config: VideoXL2Config, vision: dict[str, Any], tokenizer: PreTrainedTokenizerBase, **settings: Any
+    ):
+        """An adapter.
+
+        vision: configuration of the vision tower, as in vision_config.json. The others as for `LlavaQwen`.
+        """
+        super().__init__(config, VideoXL2Model(config, TowerHolder(SiglipTower(vision))), tokenizer, **settings)
 
     @classmethod
     def accepts(cls, config: Mapping[str, Any]) -> bool:
@@ -70,22 +62,10 @@ class VideoXL2(LlavaQwen):
         return config.get("model_type") == cls.model_type and not config.get("enable_beacon", False)
 
     @classmethod
-    def from_directory(cls, directory: Path, device: torch.device, dtype: torch.dtype, name: str) -> VideoXL2:
-        """Load a checkpoint directory.
-
-        Raises: ModelError if it is incomplete, damaged, or asks for what this adapter does not build.
-        """
+    def parts(cls, directory: Path) -> tuple[VideoXL2Config, dict[str, Any]]:
+        """Configuration of the checkpoint and of its tower."""
         config = VideoXL2Config.from_directory(directory)
-        with torch.device("meta"):
-            model = cls(config, directory)
-        load_weights(model, directory, device, dtype)
-        restore_buffers(model, device)
-        model.rope = Rope(config.head_dim, config.rope_theta, device)
-        model.tokenizer = load_tokenizer(directory)
-        model.name, model.fingerprint = name, checkpoint_fingerprint(directory)
-        model.directory = directory
-        model.eos_ids = end_ids(directory, config.eos_token_id)
-        return model.eval().requires_grad_(False)
+        return config, vision_config(directory, config)
 
     def group_tokens(self, maps: Tensor) -> Tensor:
         """Feature maps (T, C, 24, 24) -> visual tokens (ceil(T / 4), 144, hidden)."""
