@@ -8,7 +8,6 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from test_hugging_face import QUESTION, index
 
 from videox2l import SummaryTokens, VideoX2L
 from videox2l.compression.combination import Combination
@@ -24,11 +23,12 @@ from videox2l.compression.uniform import Uniform
 from videox2l.compression.value_norm import ValueNorm
 from videox2l.errors import SettingsError
 from videox2l.index.reload import load_cache
+from videox2l.index.video_index import VideoIndex
 from videox2l.models.base import MLLM
 from videox2l.models.forward import Forward
 from videox2l.models.load import load_model
-from videox2l.testing import tiny_models as hf_models
-from videox2l.testing.conformance import answer
+from videox2l.testing import tiny_models
+from videox2l.testing.conformance import QUESTION, answer, index_frames, noise
 from videox2l.types import KV, ChunkPlace, Frames, VideoOutline, VideoTokens
 
 VIDEO = VideoOutline(frames=12, duration_s=12.0)
@@ -37,13 +37,17 @@ NAMES = sorted(name for name in COMPRESSORS.names if issubclass(COMPRESSORS[name
 
 @pytest.fixture(scope="module", params=["llava_onevision", "qwen2_5_vl", "qwen3_vl"])
 def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> MLLM:
-    return load_model(hf_models.build(request.param, tmp_path_factory.mktemp(request.param)), device="cpu")
+    return load_model(tiny_models.build(request.param, tmp_path_factory.mktemp(request.param)), device="cpu")
 
 
 @pytest.fixture(scope="module")
 def pixels() -> torch.Tensor:
-    noise = torch.rand(12, 3, 9, 11, generator=torch.Generator().manual_seed(1))
-    return (torch.nn.functional.interpolate(noise, (72, 88), mode="bilinear") * 255).to(torch.uint8)
+    return noise(12)
+
+
+def index(model: MLLM, pixels: torch.Tensor, compressor) -> tuple[VideoX2L, VideoIndex]:
+    engine = VideoX2L(model, compressor, chunk_frames=4)
+    return engine, index_frames(engine, pixels)
 
 
 @torch.no_grad()
@@ -70,9 +74,9 @@ def same(first: KV, second: KV) -> bool:
 @pytest.mark.parametrize("name", NAMES)
 def test_every_compressor_answers_and_keeps_all_text(model, pixels, name):
     compressor = COMPRESSORS.make(name, levels=(2, 8))
-    engine, made = index(model, pixels, compressor=compressor, chunk_frames=4)
-    answer = engine.ask(made, QUESTION)
-    assert answer.cache_tokens < answer.full_cache_tokens
+    engine, made = index(model, pixels, compressor)
+    answered = engine.ask(made, QUESTION)
+    assert answered.cache_tokens < answered.full_cache_tokens
     for tokens, entry in zip(chunks_of(model, pixels), made.entries, strict=True):
         visual = int((~tokens.is_text).sum())
         assert entry.raw_tokens == len(tokens)
@@ -116,8 +120,8 @@ def test_a_later_frame_changes_no_earlier_chunk(model, pixels, name, context):
 def test_evicting_kvs_equals_masking_them(model, pixels):
     """The question behind the kept KVs, and behind all of them with the others masked."""
     settings = dict(context="full", positions="original")
-    _, whole = index(model, pixels, compressor=Pool(levels=(1,), **settings), chunk_frames=4)
-    _, made = index(model, pixels, compressor=KeyDiff(levels=(4,), **settings), chunk_frames=4)
+    _, whole = index(model, pixels, Pool(levels=(1,), **settings))
+    _, made = index(model, pixels, KeyDiff(levels=(4,), **settings))
 
     cache = load_cache(model, whole, (1,) * len(whole.entries))
     kept = [torch.ones(len(whole.prompt), dtype=torch.bool)]
@@ -307,19 +311,19 @@ def test_contiguous_positions_of_all_kvs_keep_rows_and_columns(model, pixels):
 
 
 def test_qwen_times_are_renumbered_without_gaps(tmp_path):
-    model = load_model(hf_models.build("qwen2_5_vl", tmp_path), device="cpu")
+    model = load_model(tiny_models.build("qwen2_5_vl", tmp_path), device="cpu")
     positions = torch.tensor([[9, 9, 17, 17, 25], [5, 6, 5, 6, 5], [5, 5, 6, 6, 5]])
     before = torch.tensor([[4, 5], [4, 6], [4, 5]])
     assert model.contiguous(positions, before).tolist() == [[6, 6, 7, 7, 8], *positions[1:].tolist()]
 
 
-def test_video_xl_is_a_plain_mllm_under_them(video_xl, clip_frames=8):
-    noise = torch.randint(0, 256, (clip_frames, 3, 48, 48), dtype=torch.uint8)
+def test_video_xl_is_a_plain_mllm_under_them(video_xl):
+    frames = noise(8, 48, 48)
     plain = Pool(levels=(1,), context="full", positions="original")
-    _, made = index(video_xl, noise, compressor=plain, chunk_frames=4)
-    _, summaries = index(video_xl, noise, compressor=SummaryTokens((1,)), chunk_frames=4)
+    _, made = index(video_xl, frames, plain)
+    _, summaries = index(video_xl, frames, SummaryTokens((1,)))
     assert answer(video_xl, made)[1] == answer(video_xl, summaries)[1]
-    engine, made = index(video_xl, noise, compressor=Merge(), chunk_frames=4)
+    engine, made = index(video_xl, frames, Merge())
     assert isinstance(engine.ask(made, QUESTION).text, str)
 
 

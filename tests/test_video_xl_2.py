@@ -72,7 +72,13 @@ def test_every_oracle_scores_its_chunks(engine, made_clip, oracle):
 
 
 @pytest.mark.parametrize(
-    "compressor", [GroupPooling((1,), previous_blocks=None), Pool((1,), context="full", positions="original")], ids=str
+    "compressor",
+    [
+        GroupPooling((1,), previous_blocks=None),
+        Pool((1,), context="full"),
+        Pool((1,), context="full", positions="original"),
+    ],
+    ids=str,
 )
 @pytest.mark.parametrize("chunk_frames", [4, 8, 16])
 @torch.no_grad()
