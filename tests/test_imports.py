@@ -1,0 +1,191 @@
+"""Every module can be imported first, and imports point one way: front doors, engine, steps, what everyone shares."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+import videox2l
+
+ROOT = Path(videox2l.__file__).parent
+
+SHARED = "digest errors registry times types"
+ROOMS = {
+    # front doors and tools
+    "cli": f"answering engine evaluation index oracles selection synthesis video videox2l {SHARED}",
+    "evaluation": f"answering compression engine index oracles selection store synthesis video videox2l {SHARED}",
+    "testing": f"answering compression engine index models store video {SHARED}",
+    "videox2l": f"answering compression engine index selection video {SHARED}",  # its names, imported when asked for
+    "engine": f"answering compression index models oracles selection store tracks video {SHARED}",
+    # steps
+    "answering": f"index kv models {SHARED}",
+    "oracles": f"index models tracks {SHARED}",
+    "selection": f"index {SHARED}",
+    "index": f"compression kv models store tracks video {SHARED}",
+    "compression": f"models {SHARED}",
+    "tracks": f"models store video {SHARED}",
+    "models": f"kv store {SHARED}",
+    "synthesis": f"video {SHARED}",
+    "kv": SHARED,
+    "store": SHARED,
+    "video": SHARED,
+    # shared
+    "registry": "errors",
+    "times": "errors",
+    "digest": "",
+    "errors": "",
+    "types": "",
+}
+"""Which rooms (folders, or files at the root) a room may import, from the top of the house to its bottom."""
+
+STEPS = ("answering", "oracles", "selection", "index", "compression", "tracks", "models", "kv", "store", "video")
+MEETING_PLACES = {
+    "compression": {"base", "registry"},
+    "index": {"reload", "video_index"},
+    "kv": {"attention", "cache", "rope"},
+    "models": {"base", "forward"},
+    "store": {"", "base"},
+    "tracks": {"dual_encoder", "embeddings", "thumbnails", "track"},
+    "video": {""},
+}
+"""The modules of a step that other steps may import; the rest is its inside. "" is the package itself."""
+
+OF_ONE_FAMILY = {
+    ("compression.group_pooling", "models.video_xl_2.adapter"),
+    ("compression.group_pooling", "models.video_xl_2.visibility"),
+    ("compression.summary_tokens", "models.video_xl.adapter"),
+    ("compression.summary_tokens", "models.video_xl.window"),
+    ("tracks.contrastive_head", "models.checkpoint"),
+    ("tracks.dual_encoder", "models.checkpoint"),
+}
+"""Compression that is a family's own, and encoders that are checkpoints too, know what they are made for."""
+
+
+def name_of(file: Path) -> str:
+    return ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix("__init__").rstrip(".")
+
+
+MODULES = {name_of(file): file for file in ROOT.rglob("*.py")}
+"""Every module's file by its name behind "videox2l."; the package itself is ""."""
+
+
+def for_types(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+
+
+def imports(file: Path, when_run: bool = False) -> Iterator[str]:
+    """Modules of the package that a file imports: anywhere in it, or only those that it imports when it is run."""
+    tree = ast.parse(file.read_text())
+    nodes = [node for node in tree.body if not for_types(node)] if when_run else ast.walk(tree)
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file} imports by a relative name"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for name in names:
+            if name.partition(".")[0] == "videox2l":
+                yield next(module for module in (*parents(name.partition(".")[2]), "") if module in MODULES)
+
+
+def parents(name: str) -> Iterator[str]:
+    """A dotted name, then its packages, the innermost first."""
+    while name:
+        yield name
+        name = name.rpartition(".")[0]
+
+
+def room(module: str) -> str:
+    return module.partition(".")[0] or "videox2l"
+
+
+ARROWS = sorted({(module, target) for module, file in MODULES.items() for target in imports(file)})
+
+
+def test_the_rooms_have_an_order() -> None:
+    order = list(ROOMS)
+    for number, allowed in enumerate(ROOMS.values()):
+        upward = set(allowed.split()) & set(order[: number + 1])
+        # a front door may ask the package for its public names, which are imported then
+        assert upward <= {"videox2l"}, f"{order[number]} may import {upward}, which may import it"
+    assert {room(module) for module in MODULES} == set(ROOMS)
+
+
+def test_a_room_imports_what_lies_below_it_alone() -> None:
+    assert len(ARROWS) > 200
+    wrong = [
+        f"{module} -> {target}"
+        for module, target in ARROWS
+        if room(module) != room(target) and room(target) not in ROOMS[room(module)].split()
+    ]
+    assert wrong == []
+
+
+def test_no_step_imports_the_inside_of_another() -> None:
+    wrong = [
+        f"{module} -> {target}"
+        for module, target in ARROWS
+        if room(module) in STEPS
+        and room(target) in STEPS
+        and room(module) != room(target)
+        and target.partition(".")[2] not in MEETING_PLACES.get(room(target), ())
+        and (module, target) not in OF_ONE_FAMILY
+    ]
+    assert wrong == []
+    assert set(ARROWS) >= OF_ONE_FAMILY  # none is left over
+
+
+def test_no_module_imports_itself_through_others() -> None:
+    graph = {module: set(imports(file, when_run=True)) for module, file in MODULES.items()}
+    assert sum(map(len, graph.values())) > 200
+    TopologicalSorter(graph).prepare()  # raises CycleError and names the circle
+
+
+EACH_ALONE = """
+import gc, importlib, json, os, sys
+names = json.loads(sys.argv[1])
+for name in names:  # what they stand on is imported once
+    try:
+        importlib.import_module(name)
+    except Exception:
+        pass
+for name in [name for name in sys.modules if name.partition(".")[0] == "videox2l"]:
+    del sys.modules[name]
+gc.freeze()
+gc.disable()  # a child's collection would copy what the parent holds
+failed = {}
+for name in names:
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            importlib.import_module(name)
+            os._exit(0)
+        except BaseException as error:
+            os.write(writing, f"{type(error).__name__}: {error}".encode()[:4000])
+            os._exit(1)
+    os.close(writing)
+    told = os.read(reading, 4000).decode()
+    os.close(reading)
+    if os.waitpid(child, 0)[1]:
+        failed[name] = told
+print(json.dumps(failed))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fork")
+def test_every_module_can_be_imported_first() -> None:
+    """Each in a process that has imported nothing else of the package."""
+    names = sorted(f"videox2l.{module}".rstrip(".") for module in MODULES)
+    ran = subprocess.run([sys.executable, "-c", EACH_ALONE, json.dumps(names)], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    assert json.loads(ran.stdout) == {}
