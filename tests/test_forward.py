@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from published import noise
 from torch import Tensor
 
 from videox2l.answering.generation import Generation, generate
@@ -13,6 +12,7 @@ from videox2l.models.base import MLLM
 from videox2l.models.forward import Forward, Sequence
 from videox2l.models.load import load_model
 from videox2l.testing import tiny_models
+from videox2l.testing.conformance import noise
 from videox2l.types import ChunkPlace, Frames, VideoOutline, VideoTokens
 
 

@@ -8,13 +8,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from published import noise, our_logits, processor_inputs, published_logits
 
+from videox2l import VideoX2L
 from videox2l.cli import main
 from videox2l.errors import SettingsError
 from videox2l.models.base import FrameLimits
 from videox2l.models.load import load_model
 from videox2l.testing import tiny_models
+from videox2l.testing.conformance import EVERY_KV, QUESTION, answer, index_frames, noise
+from videox2l.testing.reference import Reference
 from videox2l.types import ChunkPlace, Frames, VideoOutline
 
 HD, HOUR = (1080, 1920), 3600
@@ -22,18 +24,19 @@ RESIZING = ["qwen2_5_vl", "qwen2_vl", "qwen3_vl"]
 FIXED = sorted({*tiny_models.FAMILIES} - {*RESIZING})
 
 
-def published_size(family: str, directory: Path) -> Path:
-    """A tiny checkpoint whose processor has the frame sizes of the published one."""
+def with_sizes(family: str, directory: Path, least: int, most: int) -> Path:
+    """A tiny checkpoint whose processor has these limits of its own, in pixels."""
     tiny_models.build(family, directory)
     file = directory / "processor_config.json"
     config = json.loads(file.read_text())
-    config["video_processor"]["size"] = {
-        "qwen2_vl": {"shortest_edge": 3136, "longest_edge": 12845056},
-        "qwen2_5_vl": {"shortest_edge": 3136, "longest_edge": 12845056},
-        "qwen3_vl": {"shortest_edge": 4096, "longest_edge": 25165824},
-    }[family]
+    config["video_processor"]["size"] = {"shortest_edge": least, "longest_edge": most}
     file.write_text(json.dumps(config))
     return directory
+
+
+def published_size(family: str, directory: Path) -> Path:
+    """A tiny checkpoint with the limits of the published ones: of a frame, or with Qwen3-VL of a video."""
+    return with_sizes(family, directory, *((4096, 25165824) if family == "qwen3_vl" else (3136, 12845056)))
 
 
 def tokens_an_hour(directory: Path, **limits: int) -> int:
@@ -78,14 +81,15 @@ def test_tokens_per_frame_are_those_of_a_chunk(tmp_path, family):
 @pytest.mark.parametrize("family", RESIZING)
 def test_with_the_same_limit_the_model_is_itself(tmp_path, family):
     """The processor's own limit, set to ours."""
-    pixels = noise(4, 160, 480)  # wide: transformers 5.23 has the right positions of a video shorter than it is wide
-    directory = published_size(family, tmp_path)
+    pixels = noise(4, 160, 240)
     side = 32 if family == "qwen3_vl" else 28
-    limit = 12 * side * side
-    size = {"shortest_edge": side * side, "longest_edge": limit * (1 if side == 28 else len(pixels))}
-    published = published_logits(directory, processor_inputs(directory, pixels, size=size))
-    model = load_model(directory, device="cpu", max_pixels=limit)
-    torch.testing.assert_close(our_logits(model, pixels), published, atol=1e-4, rtol=0)
+    limit = 12 * side**2
+    own = limit * len(pixels) if family == "qwen3_vl" else limit
+    limited = with_sizes(family, tmp_path / "limited", side**2, own)
+    published = Reference(limited, pixels, QUESTION, tiny_models.PUBLISHED_PROMPTS.get(family, str))
+    model = load_model(published_size(family, tmp_path / "published"), device="cpu", max_pixels=limit)
+    index = index_frames(VideoX2L(model, EVERY_KV, chunk_frames=2), pixels)
+    torch.testing.assert_close(answer(model, index)[0], published.logits(), atol=1e-4, rtol=0)
 
 
 def test_limits_are_part_of_what_an_index_was_made_with(tmp_path):

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from published import noise, our_logits, processor_inputs, published_logits
 from tokenizers import Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
 
@@ -15,6 +14,8 @@ from videox2l.errors import ModelError
 from videox2l.models.base import Turn
 from videox2l.models.load import load_model
 from videox2l.testing import tiny_models
+from videox2l.testing.conformance import Subject, assert_identity, noise
+from videox2l.testing.reference import Reference
 from videox2l.types import ChunkPlace, Frames, VideoOutline
 
 FRAMES = 6
@@ -76,9 +77,10 @@ def text_ids(model, pixels: torch.Tensor, chunk_frames: int) -> list[int]:
 @pytest.mark.parametrize("question", ["What turns red?", " two  spaces\n\nand lines", "", "\nFrame from <2>"])
 @pytest.mark.parametrize("chunk_frames", [2, 6])
 @torch.no_grad()
-def test_every_text_is_tokenized_as_in_the_whole(directory, model, question, chunk_frames):
+def test_every_text_is_tokenized_as_in_the_whole(family, directory, model, question, chunk_frames):
     pixels = noise(FRAMES)
-    expected = processor_inputs(directory, pixels, question)["input_ids"][0].tolist()
+    published = Reference(directory, pixels, question, tiny_models.PUBLISHED_PROMPTS.get(family, str))
+    expected = published.inputs["input_ids"][0].tolist()
     ours = [*model.prompt_ids(OUTLINE).tolist(), *text_ids(model, pixels, chunk_frames)]
     ours += model.question_ids(question).tolist()
     assert ours == [token for token in expected if token != model.visual_token_id]
@@ -94,12 +96,9 @@ def test_earlier_turns_are_taken_as_they_are(model):
     assert text.endswith(alone[alone.index("And then?") :])
 
 
-@torch.no_grad()
 def test_llava_next_video_with_llamas_tokenizer_is_itself(tmp_path):
     directory = use_llama_tokenizer(tiny_models.build("llava_next_video", tmp_path))
-    model, pixels = load_model(directory, device="cpu"), noise(FRAMES)
-    published = published_logits(directory, processor_inputs(directory, pixels))
-    torch.testing.assert_close(our_logits(model, pixels), published, atol=1e-4, rtol=0)
+    assert_identity(Subject(directory), noise(FRAMES), 4)
 
 
 def test_a_tokenizer_without_the_visual_token_is_refused(tmp_path):
