@@ -20,6 +20,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from videox2l.errors import ModelError
+from videox2l.models.checkpoint import first_line
 from videox2l.models.forward import Forward
 
 if TYPE_CHECKING:
@@ -96,9 +97,8 @@ def check_decoder(model: HuggingFaceMLLM) -> None:
             own, own_states = run_own(model, embeddings, positions)
             ours, our_states = run_ours(model, embeddings, positions)
     except Exception as error:  # whatever a decoder of another build raises
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".")
         raise ModelError(
-            f"the decoder ({kind}) can't be run chunk by chunk ({reason}): pass a model with another decoder"
+            f"the decoder ({kind}) can't be run chunk by chunk ({first_line(error)}): pass a model with another decoder"
         ) from error
     if not own or len(own) != len(ours):
         raise ModelError(
