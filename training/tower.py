@@ -19,8 +19,8 @@ from torch.nn import functional as F
 
 from training.bank import GROUPS, HELD_OUT, normalise
 from training.workers import average_gradients
+from videox2l.models.llava_qwen.vision import pool
 from videox2l.models.video_xl.conv_tower import ConvTower, ConvTowerConfig
-from videox2l.models.video_xl.vision import pool
 
 WEIGHTS = {"colour": 1.0, "shape": 1.0, "digit": 2.0, "row": 0.3, "column": 0.3, "place": 0.4, "light": 0.3}
 

@@ -1,4 +1,4 @@
-"""A small convolutional vision tower in CLIP's place: nano's eyes. It sees the whole frame, squeezed to a square."""
+"""nano's vision tower: a small convolutional one in CLIP's place, for frames squeezed to a square."""
 
 from __future__ import annotations
 

@@ -1,17 +1,16 @@
-"""Video-XL's eyes: frames -> CLIP processor -> vision tower -> projector -> 2x2 average pooling."""
+"""From frames to Video-XL's visual tokens: CLIP processor, vision tower, projector, 2x2 average pooling."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from transformers import CLIPImageProcessorPil, CLIPVisionConfig, CLIPVisionModel
 
 from videox2l.errors import ModelError
+from videox2l.models.llava_qwen.vision import PatchTower, VisionTower, pool, tower_config
 from videox2l.models.video_xl.config import VideoXLConfig
 
 FRAMES_PER_CALL = 64
@@ -31,15 +30,7 @@ CLIP_LARGE_336 = {
 
 def vision_config(directory: Path, config: VideoXLConfig) -> dict[str, Any]:
     """The tower's configuration: vision_config.json of the checkpoint, or the published tower's."""
-    file = directory / "vision_config.json"
-    if file.is_file():
-        return json.loads(file.read_text())
-    if "clip-vit-large-patch14-336" in config.mm_vision_tower:
-        return CLIP_LARGE_336
-    raise ModelError(
-        f"{directory} has no vision_config.json and its vision tower {config.mm_vision_tower!r} is not the published "
-        "one: put the tower's config.json there under that name"
-    )
+    return tower_config(directory, config.mm_vision_tower, "clip-vit-large-patch14-336", CLIP_LARGE_336)
 
 
 def image_processor(directory: Path, image_size: int) -> CLIPImageProcessorPil:
@@ -51,62 +42,29 @@ def image_processor(directory: Path, image_size: int) -> CLIPImageProcessorPil:
     )
 
 
-class ClipTower(nn.Module):
-    """A CLIP vision transformer up to the selected layer: patch features without the class token.
+def build_tower(values: dict[str, Any], config: VideoXLConfig) -> VisionTower:
+    """The vision tower that a vision configuration describes.
 
-    Blocks after the selected layer are not built, so their parameters in a checkpoint are left out.
+    Blocks behind the selected layer are not built, so their parameters in a checkpoint are left out.
     """
-
-    def __init__(self, values: dict[str, Any], select_layer: int):
-        super().__init__()
-        config = CLIPVisionConfig(**values)
-        self.out_features = config.hidden_size
-        blocks = select_layer if select_layer >= 0 else config.num_hidden_layers + 1 + select_layer
-        config.num_hidden_layers = blocks
-        model = CLIPVisionModel(config)
-        # official names have .vision_model. here; transformers had it too before version 5
-        self.vision_model = getattr(model, "vision_model", model)
-        del self.vision_model.post_layernorm
-        self.vision_model.post_layernorm = nn.Identity()
-
-    def forward(self, pixel_values: Tensor) -> Tensor:
-        """Pixels (T, 3, S, S) -> features (T, patches, C), row-major."""
-        return self.vision_model(pixel_values=pixel_values).last_hidden_state[:, 1:]
-
-
-class TowerHolder(nn.Module):
-    """The `vision_tower.vision_tower` nesting of official parameter names."""
-
-    def __init__(self, tower: nn.Module):
-        super().__init__()
-        self.vision_tower = tower
-
-    def forward(self, pixel_values: Tensor) -> Tensor:
-        """The tower's features."""
-        return self.vision_tower(pixel_values)
-
-
-def build_tower(values: dict[str, Any], config: VideoXLConfig) -> TowerHolder:
-    """The vision tower that a vision configuration describes, with its official parameter names."""
     kind = values.get("model_type", "clip_vision_model")
     if kind == "conv_vision_model":
         from videox2l.models.video_xl.conv_tower import ConvTower, ConvTowerConfig
 
-        return TowerHolder(ConvTower(ConvTowerConfig.from_dict(values)))
+        return VisionTower(ConvTower(ConvTowerConfig.from_dict(values)))
     if kind == "clip_vision_model":
-        return TowerHolder(ClipTower(values, config.mm_vision_select_layer))
+        clip, selected = CLIPVisionConfig(**values), config.mm_vision_select_layer
+        clip.num_hidden_layers = selected if selected >= 0 else clip.num_hidden_layers + 1 + selected
+        return VisionTower(PatchTower(CLIPVisionModel(clip), class_tokens=1))
     raise ModelError(f"vision tower type {kind!r} is unknown: it can be clip_vision_model or conv_vision_model")
 
 
-def pool(features: Tensor, stride: int) -> Tensor:
-    """Average-pool each frame's square grid of tokens: (T, n, hidden) -> (T, n / stride^2, hidden), row-major."""
-    side = int(features.shape[1] ** 0.5)
-    grid = features.unflatten(1, (side, side)).permute(0, 3, 1, 2)  # (T, hidden, side, side)
-    return F.avg_pool2d(grid, stride).flatten(2).transpose(1, 2)
-
-
 class VisualEncoder:
-    """Frames to pooled visual tokens; the tower and the projector are the model's own modules."""
+    """Frames to pooled visual tokens.
+
+    tower, projector: the model's own modules. processor: makes frames the tower's pixels. stride: side of the square
+    of patches that a visual token averages.
+    """
 
     def __init__(self, tower: nn.Module, projector: nn.Module, processor: CLIPImageProcessorPil, stride: int):
         self.tower, self.projector, self.processor, self.stride = tower, projector, processor, stride

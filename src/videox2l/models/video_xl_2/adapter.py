@@ -12,11 +12,11 @@ from transformers import PreTrainedTokenizerBase
 
 from videox2l.models.llava_qwen.adapter import LlavaQwen
 from videox2l.models.llava_qwen.model import LlavaQwenModel
-from videox2l.models.video_xl.vision import pool
+from videox2l.models.llava_qwen.vision import pool
 from videox2l.models.video_xl_2.config import VideoXL2Config
 from videox2l.models.video_xl_2.temporal import GROUP_FRAMES, TemporalModule, frame_groups
 from videox2l.models.video_xl_2.timestamps import clock_times_to_seconds, video_ids
-from videox2l.models.video_xl_2.vision import GRID, SiglipTower, TowerHolder, vision_config
+from videox2l.models.video_xl_2.vision import GRID, FrameEncoder, vision_config
 from videox2l.types import ChunkPlace, Frames, VideoTokens
 
 POOL_STRIDE = 2
@@ -29,12 +29,11 @@ GROUPS_PER_CALL = 24
 class VideoXL2Model(LlavaQwenModel):
     """A Video-XL-2 checkpoint's `model.*`: plain Qwen2 layers, and the temporal module under its official name.
 
-    config: sizes of all parts but the tower's.
-    vision_tower: the tower.
+    config: sizes of all parts but the tower's. vision: configuration of the tower.
     """
 
-    def __init__(self, config: VideoXL2Config, vision_tower: TowerHolder):
-        super().__init__(config, vision_tower)
+    def __init__(self, config: VideoXL2Config, vision: dict[str, Any]):
+        super().__init__(config, FrameEncoder(vision))
         self.sae = TemporalModule(config.mm_hidden_size)
 
 
@@ -54,7 +53,7 @@ class VideoXL2(LlavaQwen):
 
         vision: configuration of the vision tower, as in vision_config.json. The others as for `LlavaQwen`.
         """
-        super().__init__(config, VideoXL2Model(config, TowerHolder(SiglipTower(vision))), tokenizer, **settings)
+        super().__init__(config, VideoXL2Model(config, vision), tokenizer, **settings)
 
     @classmethod
     def accepts(cls, config: Mapping[str, Any]) -> bool:

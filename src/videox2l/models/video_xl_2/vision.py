@@ -1,19 +1,19 @@
-"""Video-XL-2's eyes: frames -> SigLIP tower -> one 24x24 feature map a frame."""
+"""From frames to what Video-XL-2's temporal module takes: SigLIP tower, a 24x24 feature map for each frame."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 from transformers import SiglipVisionConfig, SiglipVisionModel
 
 from videox2l.errors import ModelError
+from videox2l.models.llava_qwen.vision import PatchTower, VisionTower, square_grid, tower_config
 from videox2l.models.video_xl_2.config import VideoXL2Config
 
 FRAMES_PER_CALL = 32
@@ -39,16 +39,7 @@ def vision_config(directory: Path, config: VideoXL2Config) -> dict[str, Any]:
 
     Raises: ModelError if there is neither, or it is not a SigLIP tower of the decoder's width.
     """
-    file = directory / "vision_config.json"
-    if file.is_file():
-        values = json.loads(file.read_text())
-    elif "siglip-so400m-patch14-384" in config.mm_vision_tower:
-        values = SIGLIP_SO400M_384
-    else:
-        raise ModelError(
-            f"{directory} has no vision_config.json and its vision tower {config.mm_vision_tower!r} is not the "
-            "published siglip-so400m-patch14-384: put the tower's config.json there under that name"
-        )
+    values = tower_config(directory, config.mm_vision_tower, "siglip-so400m-patch14-384", SIGLIP_SO400M_384)
     if values.get("model_type") != "siglip_vision_model":
         raise ModelError(
             f"{directory} has a {values.get('model_type')!r} vision tower and no visual summary tokens "
@@ -62,38 +53,24 @@ def vision_config(directory: Path, config: VideoXL2Config) -> dict[str, Any]:
     return values
 
 
-class SiglipTower(nn.Module):
-    """SigLIP without its last block, final norm and pooling head, with official parameter names."""
+class FrameEncoder(VisionTower):
+    """Frames to feature maps: the tower without its last block and pooling head, under its official name.
+
+    values: configuration of the tower.
+    """
 
     def __init__(self, values: dict[str, Any]):
-        super().__init__()
         config = SiglipVisionConfig(**values, vision_use_head=False)
         config.num_hidden_layers -= 1
-        model = SiglipVisionModel(config)
-        # official names have .vision_model. here; transformers had it too before version 5
-        self.vision_model = getattr(model, "vision_model", model)
-        del self.vision_model.post_layernorm
-        self.vision_model.post_layernorm = nn.Identity()
+        super().__init__(PatchTower(SiglipVisionModel(config)))
         self.image_size = config.image_size
-
-    def forward(self, pixel_values: Tensor) -> Tensor:
-        """Pixels (T, 3, S, S) -> features (T, patches, C), row-major."""
-        return self.vision_model(pixel_values=pixel_values).last_hidden_state
-
-
-class TowerHolder(nn.Module):
-    """The `vision_tower.vision_tower` nesting of official parameter names."""
-
-    def __init__(self, tower: SiglipTower):
-        super().__init__()
-        self.vision_tower = tower
 
     def forward(self, pixels: Tensor) -> Tensor:
         """uint8 frames (T, 3, H, W) -> feature maps (T, C, 24, 24)."""
         weight = next(self.parameters())
         maps = []
         for frames in pixels.split(FRAMES_PER_CALL):
-            values = pixel_values(frames, self.vision_tower.image_size)
+            values = pixel_values(frames, self.image_size)
             maps.append(feature_maps(self.vision_tower(values.to(weight.device, weight.dtype))))
         return torch.cat(maps)
 
@@ -107,6 +84,5 @@ def pixel_values(pixels: Tensor, size: int) -> Tensor:
 
 def feature_maps(features: Tensor) -> Tensor:
     """Tower features (T, patches, C) -> (T, C, 24, 24), bilinear, computed in fp32."""
-    side = int(features.shape[1] ** 0.5)
-    grid = features.unflatten(1, (side, side)).permute(0, 3, 1, 2)  # (T, C, side, side)
-    return F.interpolate(grid.float(), (GRID, GRID), mode="bilinear").to(features.dtype)
+    maps = F.interpolate(square_grid(features).float(), (GRID, GRID), mode="bilinear")
+    return maps.to(features.dtype)
