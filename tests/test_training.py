@@ -19,7 +19,7 @@ from training.language import FIRST_TIME_ID, WORDS, LanguageModel, nano_config, 
 from training.lessons import DENSE, draw_questions, draw_step, encode_text, to_tensors
 from training.muon import orthogonalise
 from training.tokenizer import build_tokenizer
-from training.tower import Eyes
+from training.tower import VisionModel
 from videox2l.compression.summary_tokens import SummaryTokens
 from videox2l.models.load import load_model
 from videox2l.models.video_xl.conv_tower import ConvTowerConfig
@@ -40,16 +40,16 @@ def round_to_fp16(model: torch.nn.Module) -> None:
 def trained(tmp_path_factory):
     torch.manual_seed(0)
     model = LanguageModel(nano_config(hidden=64, layers=3, heads=4, kv_heads=2, mlp=96)).eval().requires_grad_(False)
-    eyes = Eyes(ConvTowerConfig(channels=(8, 16, 16, 32)), 64).eval().requires_grad_(False)
+    vision = VisionModel(ConvTowerConfig(channels=(8, 16, 16, 32)), 64).eval().requires_grad_(False)
     for name, parameter in model.decoder.named_parameters():
         if "bias" in name or "beacon" in name:  # so that nothing is zero, and summary tokens have weights of their own
             parameter.data.normal_(std=0.2)
-    eyes.tower.position_embedding.normal_(std=0.3)
+    vision.tower.position_embedding.normal_(std=0.3)
     round_to_fp16(model)
-    round_to_fp16(eyes)
+    round_to_fp16(vision)
     directory = tmp_path_factory.mktemp("nano")
-    export_model(eyes, model, directory)
-    return model, eyes, load_model(directory, device="cpu")
+    export_model(vision, model, directory)
+    return model, vision, load_model(directory, device="cpu")
 
 
 @pytest.mark.parametrize(
@@ -99,15 +99,15 @@ def test_training_form_gives_the_states_of_inference(trained, levels, passes):
 
 
 @torch.no_grad()
-def test_the_exported_eyes_see_what_was_trained(trained):
-    model, eyes, inference = trained
+def test_the_exported_tower_sees_what_was_trained(trained):
+    model, vision, inference = trained
     script = sample_script(random.Random(0), 20)
     frames = np.stack([render(script, second, 90, 160) for second in range(4)])
     times = torch.arange(4) + 12.0
     pictures = Frames(torch.from_numpy(frames).permute(0, 3, 1, 2), times.double())
     tokens = inference.visual_tokens(pictures, ChunkPlace(VIDEO, 0, 0, True)).embeddings
     small = [np.array(Image.fromarray(frame).resize((64, 64), Image.Resampling.BICUBIC)) for frame in frames]
-    expected = eyes(normalise(torch.from_numpy(np.stack(small)))) + model.word_table()[FIRST_TIME_ID + 12 :][:4, None]
+    expected = vision(normalise(torch.from_numpy(np.stack(small)))) + model.word_table()[FIRST_TIME_ID + 12 :][:4, None]
     assert torch.allclose(tokens, expected.flatten(0, 1), atol=2e-3)
 
 

@@ -22,7 +22,7 @@ BRIEF = replace(
     tower_minutes=0.05,
     language=nano_config(hidden=64, layers=3, heads=4, kv_heads=2, mlp=96),
     lessons=[Lesson("one-chunk", 0.05, (1,), DENSE, (1e-3, 1e-3)), Lesson("more", 0.05, (1, 3), ALL, (1e-3, 0.0))],
-    load=8,
+    step_chunks=8,
     contrastive_minutes=0.05,
 )
 

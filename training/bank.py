@@ -69,7 +69,7 @@ def _render_part(task: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, list[Vi
     for chunk in range(chunks):
         script = chunk_script(rng, pictures)
         scripts.append(script)
-        frames[chunk] = [_degrade(image, rng) for image in _shoot(script, rng)]
+        frames[chunk] = np.stack([np.asarray(_degrade(image, rng)) for image in _shoot(script, rng)])
         for second in range(FRAMES):
             labels[chunk, second] = frame_labels(script, second)
     return frames, labels, scripts

@@ -35,10 +35,15 @@ TEMPERATURE = 0.05
 
 
 class ContrastiveHead(nn.Module):
-    """Image side: Linear, GELU, Linear. Text side: a table of word vectors, times as sums as in the language model."""
+    """Image side: Linear, GELU, Linear. Text side: a table of word vectors, times as sums as in the language model.
+
+    hidden_size: width of a visual token. size: of the embeddings, default 64. inner: between the two layers, default
+    256.
+    """
 
     def __init__(self, hidden_size: int, size: int = 64, inner: int = 256):
         super().__init__()
+        self.hidden_size, self.size, self.inner = hidden_size, size, inner
         self.image = nn.Sequential(nn.Linear(hidden_size, inner), nn.GELU(), nn.Linear(inner, size))
         self.words = nn.Parameter(torch.randn(FIRST_TIME_ID, size) * 0.1)
         self.minutes = nn.Parameter(torch.randn(LAST_TIME_S // 60, size) * 0.1)
@@ -129,15 +134,14 @@ def recall(
 def export_contrastive(head: ContrastiveHead, directory: Path) -> None:
     """Write config.json and model.safetensors of the head."""
     directory.mkdir(parents=True, exist_ok=True)
-    inner, hidden_size = head.image[0].weight.shape
     write_json(
         directory / "config.json",
         {
             "model_type": "contrastive_head",
             "input": "visual_tokens_with_time",
-            "hidden_size": hidden_size,
-            "inner_size": inner,
-            "embedding_size": head.words.shape[1],
+            "hidden_size": head.hidden_size,
+            "inner_size": head.inner,
+            "embedding_size": head.size,
             "vocab_size": len(WORDS),
         },
     )

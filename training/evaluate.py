@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from training.language import LanguageModel, window
-from training.lessons import IGNORE, Bank, to_tensors, whole_answers
+from training.lessons import IGNORE, Bank, exact_answers, to_tensors
 from videox2l.synthesis.questions import TASKS, Question, questions_for
 from videox2l.synthesis.world import BLOCK_S
 
@@ -62,10 +62,10 @@ def score(
     questions: Sequence[Sequence[Question]],
     right: dict[str, list[bool]],
 ) -> None:
-    """Note which answers come out whole: what greedy decoding would answer."""
+    """Note which answers greedy decoding would give exactly."""
     ids, targets = to_tensors(questions)
     states = model.read(table, memory, ids)
     logits = states[targets != IGNORE] @ table.T
     asked = (question for of_video in questions for question in of_video)
-    for question, ok in zip(asked, whole_answers(logits, targets), strict=True):
+    for question, ok in zip(asked, exact_answers(logits, targets), strict=True):
         right[question.task].append(ok)

@@ -13,35 +13,31 @@ from torch import Tensor
 from training.bank import PIXEL_MEAN, PIXEL_STD
 from training.language import LanguageModel
 from training.tokenizer import save_tokenizer
-from training.tower import Eyes
+from training.tower import VisionModel
 from videox2l.models.video_xl.config import VideoXLConfig
 
 
-def export_model(eyes: Eyes, model: LanguageModel, directory: Path) -> None:
+def export_model(vision: VisionModel, model: LanguageModel, directory: Path) -> None:
     """Write config, vision_config, preprocessor_config, generation_config, tokenizer and model.safetensors."""
     directory.mkdir(parents=True, exist_ok=True)
-    built = {name: values[0] for name, values in VideoXLConfig.choices.items()}
-    config = (
-        built
-        | asdict(model.config)
-        | {
-            "model_type": "llava_qwen",
-            "architectures": ["LlavaQwenForCausalLM"],
-            "enable_beacon": True,
-            "torch_dtype": "float32",
-            "mm_hidden_size": eyes.config.hidden_size,
-        }
-    )
+    config = {name: choices[0] for name, choices in VideoXLConfig.choices.items()} | asdict(model.config)
+    config |= {
+        "model_type": "llava_qwen",
+        "architectures": ["LlavaQwenForCausalLM"],
+        "enable_beacon": True,
+        "torch_dtype": "float32",
+        "mm_hidden_size": vision.config.hidden_size,
+    }
     write_json(directory / "config.json", config)
-    vision = {"model_type": "conv_vision_model"} | asdict(eyes.config) | {"hidden_size": eyes.config.hidden_size}
-    write_json(directory / "vision_config.json", vision)
+    tower = {"model_type": "conv_vision_model"} | asdict(vision.config) | {"hidden_size": vision.config.hidden_size}
+    write_json(directory / "vision_config.json", tower)
     write_json(
         directory / "preprocessor_config.json",
         {
             "image_processor_type": "CLIPImageProcessor",
             "do_convert_rgb": True,
             "do_resize": True,
-            "size": {"height": eyes.config.image_size, "width": eyes.config.image_size},
+            "size": {"height": vision.config.image_size, "width": vision.config.image_size},
             "resample": 3,
             "do_center_crop": False,
             "do_rescale": True,
@@ -55,8 +51,8 @@ def export_model(eyes: Eyes, model: LanguageModel, directory: Path) -> None:
     save_tokenizer(directory)
     weights: dict[str, Tensor] = {"model.embed_tokens.weight": model.word_table()}
     weights |= {f"model.{name}": value for name, value in model.decoder.state_dict().items()}
-    weights |= {f"model.mm_projector.{name}": value for name, value in eyes.projector.state_dict().items()}
-    weights |= {f"model.vision_tower.vision_tower.{name}": value for name, value in eyes.tower.state_dict().items()}
+    weights |= {f"model.mm_projector.{name}": value for name, value in vision.projector.state_dict().items()}
+    weights |= {f"model.vision_tower.vision_tower.{name}": value for name, value in vision.tower.state_dict().items()}
     save_fp16(weights, directory / "model.safetensors")
 
 

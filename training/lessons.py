@@ -15,6 +15,7 @@ from torch import Tensor
 from training.bank import HELD_OUT
 from training.language import WORDS, window
 from videox2l.models.video_xl.window import Window
+from videox2l.synthesis.backgrounds import Light, Place
 from videox2l.synthesis.questions import ASK, LAST_TIME_S, WORD_PATTERN, Question
 from videox2l.synthesis.world import BLOCK_S, VideoScript
 
@@ -28,7 +29,7 @@ def encode_text(text: str) -> list[int]:
 
 
 class Bank:
-    """Visual tokens (chunks, 10, 4, hidden) of bank chunks with their scripts."""
+    """Visual tokens (chunks, 10, 4, hidden) of bank chunks with their scripts, read from a directory."""
 
     def __init__(self, directory: Path):
         self.tokens: Tensor = torch.load(directory / "tokens.pt", map_location="cpu", mmap=True)
@@ -38,8 +39,8 @@ class Bank:
         splits = {"train": range(train), "test": range(train, total)}
         self.by_scenery = {split: self._by_scenery(chunks) for split, chunks in splits.items()}
 
-    def _by_scenery(self, chunks: range) -> dict[tuple[str | None, str | None], list[int]]:
-        found: dict[tuple[str | None, str | None], list[int]] = {}
+    def _by_scenery(self, chunks: range) -> dict[tuple[Place | None, Light | None], list[int]]:
+        found: dict[tuple[Place | None, Light | None], list[int]] = {}
         for chunk in chunks:
             found.setdefault((self.scripts[chunk].place, self.scripts[chunk].light), []).append(chunk)
         return found
@@ -71,8 +72,11 @@ class Bank:
 class Lesson:
     """One part of the curriculum.
 
-    minutes: how long. chunks: how many chunks a video has, drawn from this list. tasks: the share of each task in the
-    questions. lr: learning rate at its start and end.
+    name: for the curve and the checkpoint behind it.
+    minutes: how long it is trained.
+    chunks: how many chunks a video has, drawn from this list.
+    tasks: the share of each task in the questions.
+    lr: learning rates at its start and at its end.
     """
 
     name: str
@@ -119,7 +123,11 @@ ALL = {
 
 @dataclass(frozen=True)
 class Step:
-    """What all videos of a step share: the layout of every chunk, and the levels each round of questions reads."""
+    """What all videos of a step share.
+
+    windows: the layout of every chunk.
+    readings: the level of every chunk that a round of questions reads, round by round.
+    """
 
     windows: tuple[Window, ...]
     readings: tuple[tuple[int, ...], ...]
@@ -147,7 +155,7 @@ def draw_step(rng: random.Random, chunks: int) -> Step:
 
 
 def draw_questions(rng: random.Random, script: VideoScript, tasks: dict[str, float], count: int) -> list[Question]:
-    """count questions, tasks by their share; a task that finds nothing to ask about gives way to another."""
+    """So many questions, tasks by their share; where a task finds nothing to ask, another one asks."""
     names, shares = list(tasks), list(accumulate(tasks.values()))
     questions: list[Question] = []
     for _ in range(20 * count):
@@ -173,7 +181,7 @@ def to_tensors(rounds: Sequence[Sequence[Question]]) -> tuple[Tensor, Tensor]:
     return ids.unflatten(0, (len(rounds), -1)), wanted.unflatten(0, (len(rounds), -1))
 
 
-def whole_answers(logits: Tensor, targets: Tensor) -> list[bool]:
+def exact_answers(logits: Tensor, targets: Tensor) -> list[bool]:
     """For each question, whether every token of its answer is the likeliest, from logits at the targets' places."""
     wanted = targets != IGNORE
     right = torch.ones_like(wanted)

@@ -12,6 +12,11 @@ class Muon(torch.optim.Optimizer):
     """For the matrices inside the network; embeddings, norms and biases go to AdamW.
 
     Matrices of one shape are orthogonalised in one batch, which is what makes it cheap for small ones.
+
+    parameters: matrices.
+    lr: learning rate; a step changes a matrix about as much as AdamW's at the same rate.
+    momentum: the share of earlier gradients, default 0.95.
+    weight_decay: default 0.01.
     """
 
     def __init__(
@@ -27,18 +32,18 @@ class Muon(torch.optim.Optimizer):
     def step(self) -> None:  # type: ignore[override]
         """One update of all matrices that have a gradient."""
         for group in self.param_groups:
-            by_shape: dict[torch.Size, list[nn.Parameter]] = {}
+            by_shape: dict[torch.Size, list[tuple[nn.Parameter, Tensor]]] = {}
             for parameter in group["params"]:
                 if parameter.grad is not None:
-                    by_shape.setdefault(parameter.shape, []).append(parameter)
-            for shape, parameters in by_shape.items():
+                    by_shape.setdefault(parameter.shape, []).append((parameter, parameter.grad))
+            for shape, pairs in by_shape.items():
                 updates = []
-                for parameter in parameters:
+                for parameter, gradient in pairs:
                     momentum = self.state[parameter].setdefault("momentum", torch.zeros_like(parameter))
-                    momentum.lerp_(parameter.grad, 1 - group["momentum"])
-                    updates.append(parameter.grad.lerp(momentum, group["momentum"]))
+                    momentum.lerp_(gradient, 1 - group["momentum"])
+                    updates.append(gradient.lerp(momentum, group["momentum"]))
                 step = group["lr"] * 0.2 * max(shape) ** 0.5
-                for parameter, update in zip(parameters, orthogonalise(torch.stack(updates)), strict=True):
+                for (parameter, _), update in zip(pairs, orthogonalise(torch.stack(updates)), strict=True):
                     parameter.mul_(1 - group["lr"] * group["weight_decay"]).sub_(update, alpha=step)
 
 

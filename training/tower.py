@@ -25,8 +25,11 @@ from videox2l.models.video_xl.conv_tower import ConvTower, ConvTowerConfig
 WEIGHTS = {"colour": 1.0, "shape": 1.0, "digit": 2.0, "row": 0.3, "column": 0.3, "place": 0.4, "light": 0.3}
 
 
-class Eyes(nn.Module):
-    """Tower, projector and 2x2 pooling, with the word table they are trained against."""
+class VisionModel(nn.Module):
+    """Tower, projector and 2x2 pooling, with the word table they are trained against.
+
+    config: of the tower. hidden_size: width of the language model that reads the visual tokens.
+    """
 
     def __init__(self, config: ConvTowerConfig, hidden_size: int):
         super().__init__()
@@ -64,8 +67,8 @@ def train_tower(bank: Path, out: Path, config: ConvTowerConfig, hidden_size: int
     labels = torch.from_numpy(np.load(bank / "labels.npy")).flatten(0, 1).long()
     train = int(len(frames) * (1 - HELD_OUT))
     held_out = np.arange(train, len(frames))
-    eyes = Eyes(config, hidden_size).to(memory_format=torch.channels_last)
-    optimizer = torch.optim.AdamW(eyes.parameters(), lr=2e-3, weight_decay=0.02, betas=(0.9, 0.98))
+    vision = VisionModel(config, hidden_size).to(memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(vision.parameters(), lr=2e-3, weight_decay=0.02, betas=(0.9, 0.98))
     rank, device = dist.get_rank(), torch.get_default_device()
     rng = np.random.default_rng((seed, rank))
     elapsed_s, step, last_step = 0.0, 0, time.time()
@@ -75,30 +78,30 @@ def train_tower(bank: Path, out: Path, config: ConvTowerConfig, hidden_size: int
         batch = np.sort(rng.choice(train, 64, replace=False))
         pixels = normalise(torch.from_numpy(frames[batch]).to(device)).to(memory_format=torch.channels_last)
         with torch.autocast(device.type, torch.bfloat16):
-            tokens = eyes(pixels)
-        logits, truth = eyes.classify(tokens), labels[batch].to(device)
+            tokens = vision(pixels)
+        logits, truth = vision.classify(tokens), labels[batch].to(device)
         losses = [F.cross_entropy(logit.flatten(0, 1), truth[..., g].flatten()) for g, logit in enumerate(logits)]
-        loss = sum(weight * one for weight, one in zip(WEIGHTS.values(), losses, strict=True))
+        loss = torch.stack([weight * one for weight, one in zip(WEIGHTS.values(), losses, strict=True)]).sum()
         optimizer.zero_grad()
         loss.backward()
         seconds, last_step = time.time() - last_step, time.time()
-        elapsed_s += average_gradients(eyes, seconds)
-        nn.utils.clip_grad_norm_(eyes.parameters(), 1.0)
+        elapsed_s += average_gradients(vision, seconds)
+        nn.utils.clip_grad_norm_(vision.parameters(), 1.0)
         optimizer.step()
         step += 1
         if step % 200 == 0 and rank == 0:
-            accuracy = measure(eyes, torch.from_numpy(frames[held_out]), labels[held_out].to(device))
+            accuracy = measure(vision, torch.from_numpy(frames[held_out]), labels[held_out].to(device))
             record = {"step": step, "s": round(elapsed_s), "loss": round(loss.item(), 4)} | accuracy
             with (out / "tower.jsonl").open("a") as log:
                 print(json.dumps(record), file=log)
     if rank == 0:
-        torch.save(eyes.state_dict(), out / "tower.pt")
+        torch.save(vision.state_dict(), out / "tower.pt")
 
 
 @torch.no_grad()
-def measure(eyes: Eyes, frames: Tensor, labels: Tensor) -> dict[str, float]:
+def measure(vision: VisionModel, frames: Tensor, labels: Tensor) -> dict[str, float]:
     """Accuracy by group; for colour, shape and digit where there is a needle, and "nothing" where there is none."""
-    logits = eyes.classify(encode(eyes, frames))
+    logits = vision.classify(encode(vision, frames))
     needle = labels[..., 0] > 0
     accuracy = {}
     for index, name in enumerate(GROUPS):
@@ -109,7 +112,7 @@ def measure(eyes: Eyes, frames: Tensor, labels: Tensor) -> dict[str, float]:
 
 
 @torch.no_grad()
-def encode(eyes: Eyes, frames: Tensor) -> Tensor:
+def encode(vision: VisionModel, frames: Tensor) -> Tensor:
     """Visual tokens (T, 4, hidden) of uint8 frames (T, 64, 64, 3), without their time."""
-    parts = (normalise(part.to(eyes.words.device)) for part in frames.split(250))
-    return torch.cat([eyes(part.contiguous(memory_format=torch.channels_last)) for part in parts])
+    parts = (normalise(part.to(vision.words.device)) for part in frames.split(250))
+    return torch.cat([vision(part.contiguous(memory_format=torch.channels_last)) for part in parts])

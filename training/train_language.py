@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from training.language import LanguageModel
-from training.lessons import IGNORE, Bank, Lesson, Step, draw_questions, draw_step, to_tensors, whole_answers
+from training.lessons import IGNORE, Bank, Lesson, Step, draw_questions, draw_step, exact_answers, to_tensors
 from training.muon import Muon
 from training.workers import average_gradients
 
@@ -22,17 +22,17 @@ QUESTIONS_A_CHUNK = 3
 
 
 class Trainer:
-    """Model, optimizers and progress of one worker; all workers hold the same weights."""
+    """Model, optimizers and progress of one worker; all workers hold the same weights.
 
-    def __init__(self, model: LanguageModel, bank: Bank, lessons: list[Lesson], out: Path, seed: int, load: int):
-        self.model, self.bank, self.lessons, self.out, self.seed, self.load = (
-            model,
-            bank,
-            lessons,
-            out,
-            seed,
-            load,
-        )
+    model: to train. bank: what its videos are composed of. lessons: one after another. out: directory of the curve
+    and the checkpoints. seed: of all that is drawn. step_chunks: chunks that a worker compresses in a step.
+    """
+
+    def __init__(
+        self, model: LanguageModel, bank: Bank, lessons: list[Lesson], out: Path, *, seed: int, step_chunks: int
+    ):
+        self.model, self.bank, self.lessons, self.out = model, bank, lessons, out
+        self.seed, self.step_chunks = seed, step_chunks
         self.rank, self.workers = dist.get_rank(), dist.get_world_size()
         matrices = [p for name, p in model.decoder.named_parameters() if p.dim() == 2 and "embed" not in name]
         chosen = set(map(id, matrices))
@@ -84,8 +84,8 @@ class Trainer:
 
     def loss(self, step: Step, chunks: int, lesson: Lesson, rng: random.Random) -> Tensor:
         """Cross-entropy of the answers to questions about a few videos, over all rounds of the step."""
-        videos = max(2, min(self.load * 2 // 5, self.load // chunks))
-        per_round = QUESTIONS_A_CHUNK * self.load // (videos * len(step.readings))
+        videos = max(2, min(self.step_chunks * 2 // 5, self.step_chunks // chunks))
+        per_round = QUESTIONS_A_CHUNK * self.step_chunks // (videos * len(step.readings))
         composed = [self.bank.compose(rng, chunks) for _ in range(videos)]
         visual = torch.stack([tokens for tokens, _, _ in composed])
         starts = torch.tensor([start for _, start, _ in composed])
@@ -103,12 +103,12 @@ class Trainer:
             self.remember("loss", loss.item())
             level = str(reading[0]) if len(set(reading)) == 1 else "mix"
             asked = (question for of_video in questions for question in of_video)
-            for question, right in zip(asked, whole_answers(logits, targets), strict=True):
+            for question, right in zip(asked, exact_answers(logits, targets), strict=True):
                 self.remember(f"{question.task}@{level}", float(right))
         return total / len(step.readings)
 
     def remember(self, name: str, value: float) -> None:
-        """Running average of the loss, or of whole answers right by task and compression."""
+        """Running average of the loss, or of exact answers by task and compression."""
         old = self.average.get(name, value)
         self.average[name] = old + 0.02 * (value - old)
 

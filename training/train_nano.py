@@ -4,7 +4,7 @@ Five stages, each reading what the one before left in --out; without --stage all
 
   bank         render some thousand ten-second chunks of needle video, degraded as cameras and codecs do
   tower        vision tower and projector, classifying every visual token against a table of words; then frozen
-  encode       the whole bank through the tower, once
+  encode       all of the bank through the tower, once
   language     the decoder and its summary tokens on videos composed of encoded chunks, by a curriculum; resumable
   contrastive  the head behind the contrastive oracle, on the same visual tokens
   export       the checkpoint directory that ships, in --export
@@ -29,7 +29,7 @@ from training.evaluate import evaluate
 from training.export import export_model
 from training.language import LanguageModel, nano_config
 from training.lessons import ALL, DENSE, MIXED, TIMES, WORD_IDS, Bank, Lesson
-from training.tower import Eyes, encode, train_tower
+from training.tower import VisionModel, encode, train_tower
 from training.train_language import Trainer
 from training.workers import launch
 from videox2l.models.video_xl.config import VideoXLConfig
@@ -41,14 +41,25 @@ NANO = Path(__file__).parents[1] / "src" / "videox2l" / "nano"
 
 @dataclass(frozen=True)
 class Preset:
-    """The size of everything. load: chunks a step and worker; workers: one-thread processes, or one with a GPU."""
+    """The size of everything.
+
+    bank_chunks: chunks to render.
+    tower: configuration of the vision tower.
+    tower_minutes: how long tower and projector are trained.
+    language: configuration of the language model.
+    lessons: its curriculum.
+    step_chunks: chunks that a worker compresses in a step.
+    workers: one-thread processes, or one with a GPU.
+    device: of the workers, "cpu" or "cuda".
+    contrastive_minutes: how long the contrastive head is trained.
+    """
 
     bank_chunks: int
     tower: ConvTowerConfig
     tower_minutes: float
     language: VideoXLConfig
     lessons: list[Lesson]
-    load: int
+    step_chunks: int
     workers: int
     device: str
     contrastive_minutes: float
@@ -67,7 +78,7 @@ PRESETS = {
             Lesson("look-up", 7, (1, 2, 2, 4), TIMES, (4e-3, 4e-3)),
             Lesson("ten-chunks", 40, (2, 4, 6, 8, 10, 10, 16), ALL, (4e-3, 0.0)),
         ],
-        load=40,
+        step_chunks=40,
         workers=2,
         device="cpu",
         contrastive_minutes=4,
@@ -84,7 +95,7 @@ PRESETS = {
             Lesson("look-up", 6, (1, 2, 2, 4), TIMES, (3e-3, 3e-3)),
             Lesson("thirty-chunks", 60, (2, 4, 8, 10, 16, 30), ALL, (3e-3, 0.0)),
         ],
-        load=320,
+        step_chunks=320,
         workers=1,
         device="cuda",
         contrastive_minutes=6,
@@ -92,23 +103,23 @@ PRESETS = {
 }
 
 
-def start_language_model(preset: Preset, eyes: Eyes) -> LanguageModel:
+def start_language_model(preset: Preset, vision: VisionModel) -> LanguageModel:
     """A fresh language model that knows the tower's words."""
     model = LanguageModel(preset.language)
-    scale = eyes.words.detach().pow(2).mean().sqrt()
+    scale = vision.words.detach().pow(2).mean().sqrt()
     with torch.no_grad():
         for table in (model.words, model.minutes, model.tens, model.ones):
             table.mul_(scale / table.pow(2).mean().sqrt())
-        for word, row in eyes.word_rows.items():
-            model.words[WORD_IDS[word]] = eyes.words[row]
+        for word, row in vision.word_rows.items():
+            model.words[WORD_IDS[word]] = vision.words[row]
     return model
 
 
-def load_eyes(preset: Preset, out: Path) -> Eyes:
+def load_vision_model(preset: Preset, out: Path) -> VisionModel:
     """The trained tower."""
-    eyes = Eyes(preset.tower, preset.language.hidden_size)
-    eyes.load_state_dict(torch.load(out / "tower.pt", map_location="cpu", weights_only=True))
-    return eyes.eval().requires_grad_(False)
+    vision = VisionModel(preset.tower, preset.language.hidden_size)
+    vision.load_state_dict(torch.load(out / "tower.pt", map_location="cpu", weights_only=True))
+    return vision.eval().requires_grad_(False)
 
 
 def load_language_model(preset: Preset, out: Path) -> LanguageModel:
@@ -120,11 +131,11 @@ def load_language_model(preset: Preset, out: Path) -> LanguageModel:
 
 def encode_bank(preset: Preset, out: Path) -> None:
     """Every frame of the bank through the tower -> bank/tokens.pt (chunks, 10, 4, hidden), fp16."""
-    eyes = load_eyes(preset, out).to(torch.get_default_device())
+    vision = load_vision_model(preset, out).to(torch.get_default_device())
     frames = np.load(out / "bank" / "frames.npy", mmap_mode="r")
     parts = np.array_split(frames, max(1, len(frames) // 100))
     tokens = [
-        encode(eyes, torch.tensor(part).flatten(0, 1)).unflatten(0, part.shape[:2]).half().cpu() for part in parts
+        encode(vision, torch.tensor(part).flatten(0, 1)).unflatten(0, part.shape[:2]).half().cpu() for part in parts
     ]
     torch.save(torch.cat(tokens), out / "bank" / "tokens.pt")
 
@@ -132,8 +143,8 @@ def encode_bank(preset: Preset, out: Path) -> None:
 def train_language(preset: Preset, out: Path, seed: int) -> None:
     """One worker of the language stage."""
     torch.manual_seed(seed)
-    model = start_language_model(preset, load_eyes(preset, out))
-    Trainer(model, Bank(out / "bank"), preset.lessons, out, seed, preset.load).run()
+    model = start_language_model(preset, load_vision_model(preset, out))
+    Trainer(model, Bank(out / "bank"), preset.lessons, out, seed=seed, step_chunks=preset.step_chunks).run()
 
 
 def train_head(preset: Preset, out: Path, seed: int) -> None:
@@ -148,7 +159,7 @@ def train_head(preset: Preset, out: Path, seed: int) -> None:
 def export(preset: Preset, out: Path, directory: Path) -> None:
     """Write the checkpoint directory; the head only where it is trained."""
     model = load_language_model(preset, out)
-    export_model(load_eyes(preset, out), model, directory)
+    export_model(load_vision_model(preset, out), model, directory)
     if (out / "contrastive.pt").is_file():
         head = ContrastiveHead(preset.language.hidden_size)
         head.load_state_dict(torch.load(out / "contrastive.pt", weights_only=True))

@@ -18,16 +18,16 @@ def launch(function: Callable[..., None], workers: int, device: str, *args: Any)
     device: the default device of the workers; an accelerator takes one worker.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    with tempfile.TemporaryDirectory() as meeting_place:
-        torch.multiprocessing.spawn(_work, (function, workers, device, meeting_place, args), nprocs=workers)
+    with tempfile.TemporaryDirectory() as rendezvous:
+        torch.multiprocessing.spawn(_work, (function, workers, device, rendezvous, args), nprocs=workers)
 
 
 def _work(
-    rank: int, function: Callable[..., None], workers: int, device: str, meeting_place: str, args: tuple[Any, ...]
+    rank: int, function: Callable[..., None], workers: int, device: str, rendezvous: str, args: tuple[Any, ...]
 ) -> None:
     torch.set_num_threads(1)
     torch.set_default_device(device)
-    dist.init_process_group("gloo", f"file://{meeting_place}/workers", rank=rank, world_size=workers)
+    dist.init_process_group("gloo", f"file://{rendezvous}/workers", rank=rank, world_size=workers)
     function(*args)
     dist.destroy_process_group()
 
