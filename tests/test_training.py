@@ -15,7 +15,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from training.bank import GROUPS, frame_labels, normalise
 from training.export import export_model
-from training.language import FIRST_TIME_ID, WORDS, LanguageModel, nano_config, window
+from training.language import FIRST_TIME_ID, WORDS, LanguageModel, nano_config
+from training.layout import window
 from training.lessons import DENSE, draw_questions, draw_step, encode_text, to_tensors
 from training.muon import orthogonalise
 from training.tokenizer import build_tokenizer

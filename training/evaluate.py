@@ -9,7 +9,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from training.language import LanguageModel, window
+from training.language import LanguageModel
+from training.layout import window
 from training.lessons import IGNORE, Bank, exact_answers, to_tensors
 from videox2l.synthesis.questions import TASKS, Question, questions_for
 from videox2l.synthesis.world import BLOCK_S

@@ -16,18 +16,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from training.layout import CHUNK_TOKENS, Placement, span_means, window_mask
 from training.tokenizer import SPECIAL
 from videox2l.kv.rope import Rope
 from videox2l.models.video_xl.config import VideoXLConfig
 from videox2l.models.video_xl.model import SummaryAttention, VideoXLModel
-from videox2l.models.video_xl.window import Window, summary_ends
+from videox2l.models.video_xl.window import Window
 from videox2l.synthesis.questions import LAST_TIME_S, vocabulary
 
 RATIOS = (2, 4, 8, 16, 32)
 WORDS = [*SPECIAL, *vocabulary()]
 FIRST_TIME_ID = WORDS.index("0:00")
-FRAME_TOKENS = 4
-CHUNK_TOKENS = 40
 WAVE_PERIODS_S = tuple(6 * 2**octave for octave in range(10))
 
 
@@ -60,24 +59,6 @@ def nano_config(hidden: int = 128, layers: int = 4, heads: int = 4, kv_heads: in
 
 
 @lru_cache
-def window(ratio: int, extra: tuple[int, ...] = ()) -> Window:
-    """The layout of a chunk in a pass of one ratio, with extra ratios behind it."""
-    ends = {r: tuple(summary_ends(CHUNK_TOKENS, r, 0, "even")[0]) for r in (ratio, *extra)}
-    return Window(CHUNK_TOKENS, ratio, ends[ratio], {r: ends[r] for r in extra})
-
-
-@lru_cache(maxsize=1024)
-def window_mask(ratio: int, extra: tuple[int, ...], memory: int) -> Tensor:
-    """What each of a chunk's tokens, ordered [raw | summaries | extra summaries], sees of [memory | the same]."""
-    layout = window(ratio, extra)
-    main = layout.main_tokens
-    mask = torch.ones(main + layout.extra_tokens, main + layout.extra_tokens, dtype=torch.bool).tril()
-    mask[main:] = layout.extra_mask
-    order = torch.cat([layout.raw_offsets, layout.summary_offsets, torch.arange(main, len(mask))])
-    return torch.cat([torch.ones(len(mask), memory, dtype=torch.bool), mask[order][:, order]], dim=1)
-
-
-@lru_cache
 def time_waves() -> Tensor:
     """Sines and cosines of every time that has a word, (times, 2 * periods)."""
     angles = 2 * math.pi * torch.arange(LAST_TIME_S)[:, None] / torch.tensor(WAVE_PERIODS_S)
@@ -88,7 +69,7 @@ def time_waves() -> Tensor:
 class Memory:
     """KVs of a batch of videos: keys (un-rotated) and values per layer, (B, n_h, n, d_h), prompt first.
 
-    slices: for every chunk, where its KVs at each ratio stand.
+    slices: for every chunk, where its KVs at each ratio stand. prompt_tokens: how many tokens the prompt has.
     """
 
     keys: list[Tensor]
@@ -294,53 +275,6 @@ class LanguageModel(nn.Module):
                 out = out[:, CHUNK_TOKENS:]
             summary_out.append(out)
         return torch.cat(raw_out + summary_out, 1)
-
-
-class Placement:
-    """Where the tokens [raw of all chunks | summaries of all chunks] stand, by chunk, in memory and in time."""
-
-    def __init__(self, windows: Sequence[Window], prompt_tokens: int):
-        self.windows = windows
-        self.raw_tokens = CHUNK_TOKENS * len(windows)
-        self.keeps_raw = windows[0].ratio == 1
-        self.raw, self.summaries, self.memory_tokens, self.kept_slices = [], [], [], []
-        raw_positions, summary_positions, main = [], [], []
-        past, at, kept = prompt_tokens, self.raw_tokens, prompt_tokens
-        for chunk, layout in enumerate(windows):
-            total = len(layout.ends) + layout.extra_tokens
-            self.raw.append(slice(CHUNK_TOKENS * chunk, CHUNK_TOKENS * (chunk + 1)))
-            self.summaries.append(slice(at, at + total))
-            self.memory_tokens.append(past)
-            raw_positions.append(past + layout.positions[layout.raw_offsets])
-            order = torch.cat([layout.summary_offsets, torch.arange(layout.main_tokens, len(layout.positions))])
-            summary_positions.append(past + layout.positions[order])
-            main.append(
-                torch.arange(self.raw[-1].start, self.raw[-1].stop)
-                if self.keeps_raw
-                else torch.arange(at, at + len(layout.ends))
-            )
-            slices = {}
-            for ratio, size in (
-                (layout.ratio, len(main[-1])),
-                *((r, len(ends)) for r, ends in layout.extra.items()),
-            ):
-                slices[ratio] = slice(kept, kept + size)
-                kept += size
-            self.kept_slices.append(slices)
-            past += len(main[-1])
-            at += total
-        self.positions = torch.cat(raw_positions + summary_positions)
-        self.main = torch.cat(main)
-        self.kept = slice(0, self.raw_tokens) if self.keeps_raw else slice(self.raw_tokens, at)
-
-
-@lru_cache
-def span_means(ends: tuple[int, ...]) -> Tensor:
-    """The matrix (summaries, 40) that averages, for each summary token, the raw tokens since the one before."""
-    means = torch.zeros(len(ends), CHUNK_TOKENS)
-    for row, (start, end) in enumerate(zip((0, *ends[:-1]), ends, strict=True)):
-        means[row, start:end] = 1 / (end - start)
-    return means
 
 
 def attend(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:

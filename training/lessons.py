@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from training.bank import HELD_OUT
-from training.language import WORDS, window
+from training.language import WORDS
+from training.layout import window
 from videox2l.models.video_xl.window import Window
 from videox2l.synthesis.backgrounds import Light, Place
 from videox2l.synthesis.questions import ASK, LAST_TIME_S, WORD_PATTERN, Question

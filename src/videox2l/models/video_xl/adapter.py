@@ -18,7 +18,7 @@ from videox2l.models.video_xl.config import VideoXLConfig
 from videox2l.models.video_xl.model import VideoXLModel
 from videox2l.models.video_xl.vision import VisualEncoder, build_tower, image_processor, vision_config
 from videox2l.models.video_xl.window import Window
-from videox2l.types import KV, ChunkPlace, Frames, VideoOutline, VideoTokens
+from videox2l.types import KV, ChunkPlace, Frames, VideoTokens
 
 
 class VideoXL(LlavaQwen):
@@ -92,10 +92,3 @@ class VideoXL(LlavaQwen):
         sizes = [len(window.kept_offsets), *map(len, window.extra.values())]
         parts = zip(keys.split(sizes, 2), values.split(sizes, 2), positions.split(sizes), strict=True)
         return dict(zip((window.ratio, *window.extra), (KV(*part) for part in parts), strict=True))
-
-    def prompt_kv(self, video: VideoOutline) -> KV:
-        """Un-rotated KVs of the prompt before the video, at positions 0, 1, ..."""
-        embeddings = self.embed(self.prompt_ids(video))
-        tokens = embeddings.shape[0]
-        every_token = Window(raw_tokens=tokens, ratio=1, ends=(), extra={})
-        return self.compress(embeddings, every_token, self.new_cache(tokens))[1]
