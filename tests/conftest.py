@@ -28,6 +28,12 @@ def cache_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True)
+def chance() -> None:
+    """Numbers drawn without a seed are the same ones in any order of tests."""
+    torch.manual_seed(0)
+
+
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Video-XL checkpoint directory: 3 layers, 144 tokens a frame, random weights."""
