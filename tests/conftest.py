@@ -1,16 +1,15 @@
-"""Fixtures: a tiny random Video-XL checkpoint with the published code's golden weights, and a byte-level tokenizer."""
+"""Fixtures: tiny random models with the published codes' golden weights, and clips."""
 
 from __future__ import annotations
 
 import importlib.metadata
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from checkpoints import save_byte_tokenizer, save_video_xl_2
+from checkpoints import save_video_xl, save_video_xl_2
 from videos import write_video
 
 from videox2l import VideoX2L
@@ -37,18 +36,12 @@ def chance() -> None:
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Video-XL checkpoint directory: 3 layers, 144 tokens a frame, random weights."""
-    directory = tmp_path_factory.mktemp("video-xl")
-    for name in ("config.json", "vision_config.json", "preprocessor_config.json"):
-        shutil.copy(GOLDEN / name, directory)
-    shutil.copy(GOLDEN / "weights.safetensors", directory / "model.safetensors")
-    save_byte_tokenizer(directory)
-    return directory
+    return save_video_xl(GOLDEN, tmp_path_factory.mktemp("video-xl"))
 
 
 @pytest.fixture(scope="session")
 def video_xl(checkpoint: Path):
     """The checkpoint as a loaded model."""
-    torch.manual_seed(0)
     return load_model(checkpoint, device="cpu")
 
 
