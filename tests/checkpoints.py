@@ -1,4 +1,4 @@
-"""Checkpoint directories made on the spot from golden weights, and a byte-level tokenizer for them."""
+"""Checkpoints made on the spot from golden weights, with a byte-level tokenizer, and their decoder by transformers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from safetensors.torch import load_file
 from tokenizers import Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
-from transformers import PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 
 def save_byte_tokenizer(directory: Path, time_id: int | None = None) -> None:
@@ -30,6 +30,15 @@ def save_byte_tokenizer(directory: Path, time_id: int | None = None) -> None:
     ).save_pretrained(directory)
 
 
+def save_video_xl(golden: Path, directory: Path) -> Path:
+    """The checkpoint directory of a golden set of Video-XL."""
+    for name in ("config.json", "vision_config.json", "preprocessor_config.json"):
+        shutil.copy(golden / name, directory)
+    shutil.copy(golden / "weights.safetensors", directory / "model.safetensors")
+    save_byte_tokenizer(directory)
+    return directory
+
+
 def save_video_xl_2(golden: Path, directory: Path) -> Path:
     """The checkpoint directory of a golden set of Video-XL-2."""
     config = json.loads((golden / "config.json").read_text())
@@ -39,3 +48,13 @@ def save_video_xl_2(golden: Path, directory: Path) -> Path:
     shutil.copy(golden / "weights.safetensors", directory / "model.safetensors")
     save_byte_tokenizer(directory, int(load_file(golden / "inputs.safetensors")["D/time_ids"][0]))
     return directory
+
+
+def plain_qwen2(directory: Path) -> Qwen2ForCausalLM:
+    """transformers' own decoder with the ordinary weights of a Video-XL or a Video-XL-2."""
+    model = Qwen2ForCausalLM(Qwen2Config(**json.loads((directory / "config.json").read_text())))
+    weights = load_file(directory / "model.safetensors")
+    ordinary = {name: weight for name, weight in weights.items() if name in model.state_dict()}
+    absent = model.load_state_dict(ordinary, strict=False).missing_keys
+    assert absent == (["lm_head.weight"] if model.config.tie_word_embeddings else [])
+    return model.eval()

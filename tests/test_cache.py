@@ -53,8 +53,8 @@ def test_appending_in_pieces_equals_appending_at_once(capacity: int, pieces: lis
         part = slice(int(start), int(start) + size)
         cache.append(KV(kv.keys[:, :, part], kv.values[:, :, part], kv.positions[part]))
     assert cache.length == cache.next_position == 12 <= cache.capacity
-    torch.testing.assert_close(cache.keys[:, :, :12], rope(kv.keys, torch.arange(12)), rtol=0, atol=0)
-    torch.testing.assert_close(cache.values[:, :, :12], kv.values, rtol=0, atol=0)
+    torch.testing.assert_close(cache.keys[:, :, :12], rope(kv.keys, torch.arange(12)), rtol=0, atol=1e-5)
+    assert torch.equal(cache.values[:, :, :12], kv.values)
 
 
 def test_contiguous_positions_close_gaps_and_original_ones_keep_them() -> None:
@@ -65,8 +65,9 @@ def test_contiguous_positions_close_gaps_and_original_ones_keep_them() -> None:
         contiguous.append(kv)
         original.append(kv, kv.positions)
     both = concatenate([first, second])
-    assert torch.equal(contiguous.keys, rope(both.keys, torch.arange(7)))
-    assert torch.equal(original.keys, rope(both.keys, torch.tensor([0, 1, 2, 50, 51, 52, 53])))
+    in_the_video = torch.tensor([0, 1, 2, 50, 51, 52, 53])
+    torch.testing.assert_close(contiguous.keys, rope(both.keys, torch.arange(7)), rtol=0, atol=1e-5)
+    torch.testing.assert_close(original.keys, rope(both.keys, in_the_video), rtol=0, atol=1e-5)
     assert (contiguous.next_position, original.next_position) == (7, 54)
     assert torch.equal(contiguous.values, original.values)
 

@@ -61,7 +61,7 @@ def test_one_pass_makes_the_finest_level_as_its_own_pass_does(video_xl: VideoXL,
     one = compress(video_xl, SummaryTokens(levels, "single_pass"), chunks)
     two = compress(video_xl, SummaryTokens(levels, "two_pass", edge_ratio=None), chunks)
     for kvs, own in zip(one, two, strict=True):
-        assert distance(kvs[levels[0]], own[levels[0]]) <= 1e-5
+        assert distance(kvs[levels[0]], own[levels[0]]) <= 1e-4
         assert [len(kvs[level]) for level in levels] == [len(own[level]) for level in levels]
 
 
@@ -136,7 +136,7 @@ def test_coarse_summaries_read_the_finest_memory_but_not_the_finest_summaries_of
         assert distance(old, new) > 0.01
         # in the next one the memory does, in layer 0 already
         old, new = before[2][level], after[2][level]
-        assert (old.keys[1] != new.keys[1]).any(dim=(0, 2)).all()
+        assert ((old.keys[1] - new.keys[1]).abs().amax(dim=(0, 2)) > 1e-3).all()
 
 
 def test_two_passes_keep_the_first_and_last_chunk_at_the_edge_ratio_and_one_pass_does_not(video_xl: VideoXL) -> None:
@@ -222,7 +222,8 @@ def test_context_tokens_bound_the_memory_and_change_nothing_before_it_is_full(vi
                 assert context.cache.capacity <= 3 * (limit + 2 * CHUNK)
             if number < 7:
                 expected = free.compress(chunk_of(tokens), number == 0)
-                assert same(kvs[2], expected[2]) == (number <= 4)
+                far = distance(kvs[2], expected[2])
+                assert far <= 1e-4 if number <= 4 else far > 0.01
                 assert torch.equal(kvs[2].positions, expected[2].positions)
     assert len(bound.contexts[2].chunks) == 5  # it did fill up
 
@@ -235,7 +236,7 @@ def test_beyond_the_bound_a_chunk_sees_the_prompt_and_the_newest_chunks(video_xl
         kvs = [bound.compress(chunk_of(tokens), False) for tokens in chunks]
         for number in (3, 4, 5):
             fresh.restore(kvs[number], chunk_of(chunks[number]).is_text, is_edge=False)
-        assert distance(fresh.compress(chunk_of(chunks[6]), False)[32], kvs[6][32]) == 0
+        assert distance(fresh.compress(chunk_of(chunks[6]), False)[32], kvs[6][32]) <= 1e-4
 
 
 @pytest.mark.parametrize(

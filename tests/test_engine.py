@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from checkpoints import plain_qwen2
 from chunks import VIDEO
-from safetensors.torch import load_file
-from transformers import AutoModelForImageTextToText, AutoProcessor, Qwen2Config, Qwen2ForCausalLM
+from transformers import AutoModelForImageTextToText, AutoProcessor
 from videos import write_video
 
 from videox2l import (
@@ -43,18 +43,6 @@ from videox2l.types import ChunkPlace
 from videox2l.video import open_video
 
 SHORT = Generation(max_new_tokens=8)
-
-
-def plain_qwen2(checkpoint: Path) -> Qwen2ForCausalLM:
-    """transformers' own decoder with the checkpoint's ordinary weights."""
-    config = Qwen2Config(**json.loads((checkpoint / "config.json").read_text()))
-    weights = load_file(checkpoint / "model.safetensors")
-    ordinary = {
-        name for name in weights if not any(part in name for part in ("beacon", "vision_tower", "mm_projector"))
-    }
-    model = Qwen2ForCausalLM(config)
-    model.load_state_dict({name: weights[name] for name in ordinary})
-    return model.eval()
 
 
 # 1. identity

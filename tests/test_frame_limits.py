@@ -86,7 +86,7 @@ def test_with_the_same_limit_the_model_is_itself(tmp_path, family):
     limit = 12 * side**2
     own = limit * len(pixels) if family == "qwen3_vl" else limit
     limited = with_sizes(family, tmp_path / "limited", side**2, own)
-    published = Reference(limited, pixels, QUESTION, tiny_models.PUBLISHED_PROMPTS.get(family, str))
+    published = Reference(limited, pixels, QUESTION, tiny_models.published_prompt(family))
     model = load_model(published_size(family, tmp_path / "published"), device="cpu", max_pixels=limit)
     index = index_frames(VideoX2L(model, EVERY_KV, chunk_frames=2), pixels)
     torch.testing.assert_close(answer(model, index)[0], published.logits(), atol=1e-4, rtol=0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import random
 import re
@@ -12,8 +11,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
-from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+from checkpoints import plain_qwen2
+from transformers import PreTrainedTokenizerFast, Qwen2ForCausalLM
 
 from videox2l import Generation
 from videox2l.answering.generation import generate, stream_text
@@ -24,12 +23,7 @@ from videox2l.models.base import Decoding
 
 @pytest.fixture(scope="module")
 def plain(checkpoint: Path) -> Qwen2ForCausalLM:
-    """transformers' own decoder with the checkpoint's ordinary weights."""
-    config = Qwen2Config(**json.loads((checkpoint / "config.json").read_text()))
-    weights = load_file(checkpoint / "model.safetensors")
-    model = Qwen2ForCausalLM(config)
-    model.load_state_dict({name: weights[name] for name in model.state_dict()})
-    return model.eval()
+    return plain_qwen2(checkpoint)
 
 
 @pytest.fixture(scope="module")

@@ -19,9 +19,9 @@ ROOT = Path(videox2l.__file__).parent
 SHARED = "digest errors registry times types"
 ROOMS = {
     # front doors and tools
+    "testing": f"answering cli compression engine index models store video {SHARED}",
     "cli": f"answering engine evaluation index oracles selection synthesis video videox2l {SHARED}",
     "evaluation": f"answering compression engine index oracles selection store synthesis video videox2l {SHARED}",
-    "testing": f"answering compression engine index models store video {SHARED}",
     "videox2l": f"answering compression engine index selection video {SHARED}",  # its names, imported when asked for
     "engine": f"answering compression index models oracles selection store tracks video {SHARED}",
     # steps

@@ -93,8 +93,7 @@ def test_attention_is_the_softmax_of_an_eager_forward(engine: VideoX2L, index: V
     expected = torch.stack([weights[span].mean() for span in chunk_spans(index, levels)])
     scores = AttentionOracle(tokens, level=level).score(engine.model, index, QUESTION)
     torch.testing.assert_close(scores, expected, rtol=1e-4, atol=1e-7)
-    assert scores.argsort().tolist() == expected.argsort().tolist()
-    assert scores.std() > 0
+    assert scores.std() > 0.01 * scores.mean()
 
 
 # qk
@@ -113,7 +112,7 @@ def test_qk_is_the_cosine_of_mean_query_and_mean_key_in_each_layer(engine: Video
             expected[chunk] += F.cosine_similarity(grouped.flatten(), keys[layer].flatten(), dim=0) / len(queries)
     scores = QueryKey().score(engine.model, index, QUESTION)
     torch.testing.assert_close(scores, expected, rtol=0, atol=1e-5)
-    assert scores.std() > 0
+    assert scores.std() > 1e-3
 
 
 # probe

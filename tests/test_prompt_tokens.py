@@ -16,6 +16,7 @@ from videox2l.models.load import load_model
 from videox2l.testing import tiny_models
 from videox2l.testing.conformance import Subject, assert_identity, noise
 from videox2l.testing.reference import Reference
+from videox2l.testing.tiny_models.parts import MERGES
 from videox2l.types import ChunkPlace, Frames, VideoOutline
 
 FRAMES = 6
@@ -31,7 +32,7 @@ def use_llama_tokenizer(directory: Path) -> Path:
     """
     merges = [("▁", "F"), ("\n", "F"), ("\n", "<"), ("\n", "\n"), ("\n", "▁")]
     words = ["▁", "\n", "F", "<", *map("".join, merges)]
-    size = 256 + len(tiny_models.MERGES)
+    size = 256 + len(MERGES)
     vocabulary = [f"<0x{byte:02X}>" for byte in range(size - len(words))] + words  # the last bytes are in no text
     tokens = Tokenizer(BPE({word: place for place, word in enumerate(vocabulary)}, merges, byte_fallback=True))
     tokens.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
@@ -79,7 +80,7 @@ def text_ids(model, pixels: torch.Tensor, chunk_frames: int) -> list[int]:
 @torch.no_grad()
 def test_every_text_is_tokenized_as_in_the_whole(family, directory, model, question, chunk_frames):
     pixels = noise(FRAMES)
-    published = Reference(directory, pixels, question, tiny_models.PUBLISHED_PROMPTS.get(family, str))
+    published = Reference(directory, pixels, question, tiny_models.published_prompt(family))
     expected = published.inputs["input_ids"][0].tolist()
     ours = [*model.prompt_ids(OUTLINE).tolist(), *text_ids(model, pixels, chunk_frames)]
     ours += model.question_ids(question).tolist()

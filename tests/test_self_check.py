@@ -16,6 +16,7 @@ from videox2l.models.hugging_face import HuggingFaceMLLM
 from videox2l.models.load import load_model
 from videox2l.testing import tiny_models
 from videox2l.testing.conformance import Subject, assert_identity, noise
+from videox2l.testing.tiny_models.parts import TEXT
 
 
 def with_decoder(directory: Path, **text: Any) -> Path:
@@ -23,7 +24,7 @@ def with_decoder(directory: Path, **text: Any) -> Path:
     tiny_models.build("llava_next_video", directory)
     file = directory / "config.json"
     config = json.loads(file.read_text())
-    config["text_config"] = {"vocab_size": config["text_config"]["vocab_size"], **tiny_models.TEXT, **text}
+    config["text_config"] = {"vocab_size": config["text_config"]["vocab_size"], **TEXT, **text}
     file.write_text(json.dumps(config))
     torch.manual_seed(0)
     model = LlavaNextVideoForConditionalGeneration(LlavaNextVideoConfig.from_pretrained(directory))

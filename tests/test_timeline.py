@@ -114,7 +114,7 @@ def test_a_picture_that_can_not_be_saved_is_an_error(answer: Answer, tmp_path: P
         answer.plot(tmp_path / "nowhere" / "answer.png")
 
 
-def test_json_holds_what_the_issue_promises(answer: Answer) -> None:
+def test_json_says_what_the_answer_says(answer: Answer) -> None:
     printed = json.loads(json.dumps(answer.to_json(), allow_nan=False))
     promised = {"answer", "chunks", "cache_tokens", "full_cache_tokens", "timings_s", "model", "index_reused"}
     assert promised <= printed.keys()

@@ -96,7 +96,7 @@ def test_training_form_gives_the_states_of_inference(trained, levels, passes):
             for kvs, level in zip(chunks, selection, strict=True):
                 cache.append(kvs[level])
             states = inference.read(ids[video, 1], cache)
-            assert torch.allclose(states, trained_states, atol=2e-5), selection
+            assert torch.allclose(states, trained_states, atol=1e-4), selection
 
 
 @torch.no_grad()

@@ -127,8 +127,10 @@ def test_evicting_kvs_equals_masking_them(model, pixels):
     kept = [torch.ones(len(whole.prompt), dtype=torch.bool)]
     for chunk in range(len(whole.entries)):
         every, some = whole.kv(chunk, 1), made.kv(chunk, 4)
-        seen = (every.keys[0, 0][:, None] == some.keys[0, 0][None]).all(dim=-1).any(dim=1)
+        places, chosen = (kv.positions.reshape(-1, len(kv)) for kv in (every, some))
+        seen = (places[:, :, None] == chosen[:, None]).all(dim=0).any(dim=1)
         assert int(seen.sum()) == len(some)
+        torch.testing.assert_close(every.keys[:, :, seen], some.keys, atol=1e-4, rtol=0)
         kept.append(seen)
     ids = model.question_ids(QUESTION)
     mask = torch.cat([torch.cat(kept).expand(len(ids), -1), torch.ones(len(ids), len(ids)).tril().bool()], dim=1)
@@ -323,8 +325,8 @@ def test_video_xl_is_a_plain_mllm_under_them(video_xl):
     _, made = index(video_xl, frames, plain)
     _, summaries = index(video_xl, frames, SummaryTokens((1,)))
     assert answer(video_xl, made)[1] == answer(video_xl, summaries)[1]
-    engine, made = index(video_xl, frames, Merge())
-    assert isinstance(engine.ask(made, QUESTION).text, str)
+    _, made = index(video_xl, frames, Merge())
+    assert [entry.tokens for entry in made.entries] == [{2: 288, 32: 18}] * 2
 
 
 def test_settings_that_can_not_be_met_are_named(model):

@@ -68,7 +68,7 @@ def test_every_oracle_scores_its_chunks(engine, made_clip, oracle):
     index = engine.index(made_clip, Sampling(frames=12))
     answer = engine.ask(index, QUESTION, oracle=oracle, generation=SHORT)
     assert len(answer.chunks) == 3
-    assert all(chunk.score == chunk.score for chunk in answer.chunks)
+    assert torch.tensor([chunk.score for chunk in answer.chunks]).std() > 0  # nor is any of them NaN
 
 
 @pytest.mark.parametrize(
@@ -126,11 +126,15 @@ def test_the_command_line_asks_a_checkpoint_directory(directory, made_clip, monk
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-def test_half_precision_runs(directory, made_clip, dtype):
-    engine = VideoX2L.from_pretrained(directory, device="cpu", dtype=dtype, chunk_frames=4)
-    index = engine.index(made_clip, Sampling(frames=12))
+def test_half_precision_comes_near_full_precision(engine, directory, made_clip, dtype):
+    half = VideoX2L.from_pretrained(directory, device="cpu", dtype=dtype, chunk_frames=4)
+    index, full = (each.index(made_clip, Sampling(frames=12)) for each in (half, engine))
     assert index.kv(1, 4).keys.dtype == getattr(torch, dtype)
-    assert engine.ask(index, QUESTION, generation=SHORT).text is not None
+    for chunk, level in ((0, 1), (1, 4), (2, 1)):
+        ours, exact = index.kv(chunk, level).values.float(), full.kv(chunk, level).values
+        assert (ours - exact).norm() < 0.1 * exact.norm()
+    answer = half.ask(index, QUESTION, generation=SHORT)
+    assert torch.tensor([chunk.score for chunk in answer.chunks]).isfinite().all()
 
 
 def test_a_conversation_keeps_its_turns(video_xl_2):

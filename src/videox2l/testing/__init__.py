@@ -1,1 +1,1 @@
-"""Tiny random models of every family, for tests of this package and of adapters from outside."""
+"""Tiny random models of every family, and the checks that every adapter passes: for tests here and elsewhere."""

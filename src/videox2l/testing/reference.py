@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,24 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForImageTextToText, AutoProcessor
 from transformers.video_utils import VideoMetadata
+
+
+@dataclass(frozen=True)
+class ReferenceAnswer:
+    """What is decoded greedily.
+
+    logits: of every step, (steps, vocabulary), the one that chose the id that ends the answer included.
+    ids: without that one.
+    """
+
+    logits: Tensor
+    ids: list[int]
+
+    def certain_ids(self, tolerance: float) -> list[int]:
+        """The ids up to the first step at which logits that differ by less than the tolerance may choose another."""
+        best, second = self.logits.topk(2).values.T  # (steps,) each
+        certain = (best - second > 2 * tolerance).long().cumprod(0)
+        return self.ids[: int(certain.sum())]
 
 
 class Reference:
@@ -47,34 +66,43 @@ class Reference:
         """Tokens of prompt, video and question."""
         return self.inputs["input_ids"].shape[1]
 
-    @torch.no_grad()
     def logits(self) -> Tensor:
         """Logits of the answer's first token, (vocabulary,)."""
-        return self.model(**self.inputs, **self._right_positions(self.inputs)).logits[0, -1]
+        return self.answer(1).logits[0]
 
     @torch.no_grad()
-    def answer_ids(self, tokens: int) -> list[int]:
-        """So many greedily decoded ids, without the one that ends an answer."""
-        eos = self.model.generation_config.eos_token_id
+    def answer(self, tokens: int) -> ReferenceAnswer:
+        """At most so many greedily decoded tokens."""
         if self._right_positions(self.inputs):  # generate would use the wrong ones
-            return self._answer_ids_without_cache(tokens, eos)
-        out = self.model.generate(**self.inputs, max_new_tokens=tokens, do_sample=False)
-        ids = out[0, self.tokens :].tolist()
-        return ids[: ids.index(eos)] if eos in ids else ids
+            return self._answer_without_cache(tokens)
+        made = self.model.generate(
+            **self.inputs,
+            max_new_tokens=tokens,
+            do_sample=False,
+            repetition_penalty=1.0,
+            output_logits=True,
+            return_dict_in_generate=True,
+        )
+        return ReferenceAnswer(torch.cat(made.logits), self._until_the_end(made.sequences[0, self.tokens :].tolist()))
 
-    def _answer_ids_without_cache(self, tokens: int, eos: int | None) -> list[int]:
-        """Greedy decoding, a forward of everything for every token."""
-        answer: list[int] = []
+    def _answer_without_cache(self, tokens: int) -> ReferenceAnswer:
+        """A forward of everything for every token."""
+        logits: list[Tensor] = []
+        ids: list[int] = []
         inputs: dict[str, Any] = dict(self.inputs)
-        for _ in range(tokens):
-            token = self.model(**inputs, **self._right_positions(inputs)).logits[0, -1].argmax()
-            if int(token) == eos:
-                break
-            answer.append(int(token))
-            inputs["input_ids"] = torch.cat([inputs["input_ids"], token.view(1, 1)], dim=1)
+        while len(ids) < tokens and self._until_the_end(ids) == ids:
+            logits.append(self.model(**inputs, **self._right_positions(inputs)).logits[0, -1])
+            ids.append(int(logits[-1].argmax()))
+            inputs["input_ids"] = torch.cat([inputs["input_ids"], torch.tensor([ids[-1:]])], dim=1)
             inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
             inputs["mm_token_type_ids"] = torch.nn.functional.pad(inputs["mm_token_type_ids"], (0, 1))
-        return answer
+        return ReferenceAnswer(torch.stack(logits), self._until_the_end(ids))
+
+    def _until_the_end(self, ids: list[int]) -> list[int]:
+        """The ids before one that ends an answer."""
+        ends = self.model.generation_config.eos_token_id
+        ends = ends if isinstance(ends, list) else [ends]
+        return ids[: next((place for place, token in enumerate(ids) if token in ends), len(ids))]
 
     def _right_positions(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """M-RoPE positions as the papers have them, where the class's own are others.
