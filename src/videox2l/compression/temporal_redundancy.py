@@ -16,7 +16,7 @@ class TemporalRedundancy(Eviction):
     """Keep tokens unlike those at the same place in recent frames (the TaR score of InfiniPot-V, arXiv 2506.15745).
 
     recent_frames: int, frames, default 2. How many of the chunk's last frames every frame is compared with; more make
-        a steadier score.
+        a steadier score. With 1 the last frame is compared with none, and kept before all others.
     levels: compression ratios, finest first; (2, 32) by default.
     context: what a chunk sees of earlier ones; "compressed" by default, "window:N", "full" or "none".
     context_tokens: tokens of prompt and context at most; None by default, 8192.
