@@ -24,8 +24,8 @@ class Context:
 
     model: MLLM, whose decoder runs the chunks.
     prompt: KV, of what stands before the video; it never leaves.
-    max_tokens: int or None, tokens that the prompt and the chunks have at most when a chunk is run. Beyond it, or beyond
-        what the model's trained context leaves beside the chunk, the oldest chunks leave. None: no bound at all.
+    max_tokens: int or None, tokens that the prompt and the chunks have at most when a chunk is run. Beyond it, or
+        beyond what the model's trained context leaves beside the chunk, the oldest chunks leave. None: no bound at all.
     max_chunks: int or None, default None. Chunks that are seen at most, whatever their tokens; None: any number.
     positions: where chunks stand: "contiguous" (default) behind what they see, or "original", as in the whole video.
     """
