@@ -58,6 +58,13 @@ def test_the_first_and_last_chunk_are_fine_whatever_their_score_and_need_no_plac
     assert fine(TopK(1), index, -SCORES) == [0, 1, 5]
 
 
+def test_the_edges_of_two_passes_are_read_from_the_pass_of_their_level(engine: VideoX2L, made_clip: Path) -> None:
+    """As published: both keep the first and last chunk at 2x, and what is not chosen comes from the coarse pass."""
+    index = replace(engine, compressor=SummaryTokens(passes="two_pass")).index(made_clip)
+    assert [entry.tokens[32] for entry in index.entries] == [144, 9, 9, 9, 9, 144]
+    assert TopK(2).select(SCORES, index).levels == (32, 32, 2, 32, 2, 32)
+
+
 @pytest.mark.parametrize("fine_edges", [True, False])
 @pytest.mark.parametrize("k", [6, 7, 1000])
 def test_a_k_beyond_the_chunks_selects_all(index: VideoIndex, k: int, fine_edges: bool) -> None:

@@ -175,7 +175,17 @@ class VideoX2L:
         with clock("load"), torch.no_grad():
             cache = load_cache(self.model, index, selection.levels, room=len(ids) + generation.max_new_tokens)
         selection = replace(selection, notes=(*selection.notes, *self._context_notes(cache.next_position + len(ids))))
-        return AnswerStream(self.model, index, question, selection, cache, ids, generation, clock, finished)
+        return AnswerStream(
+            model=self.model,
+            index=index,
+            question=question,
+            selection=selection,
+            cache=cache,
+            ids=ids,
+            generation=generation,
+            clock=clock,
+            finished=finished,
+        )
 
     def chat(self, index: VideoIndex) -> Chat:
         """A conversation about an indexed video."""

@@ -35,16 +35,24 @@ class Clock:
 
 def chunk_report(entry: ChunkEntry, level: int, score: float | None) -> ChunkReport:
     """What an answer says about a chunk that was read at a level."""
-    tokens = entry.tokens[level]
-    ratio = entry.raw_tokens / tokens if tokens else None
-    return ChunkReport(entry.chunk.index, entry.chunk.start_s, entry.chunk.end_s, score, level, ratio)
+    chunk = entry.chunk
+    return ChunkReport(chunk.index, chunk.start_s, chunk.end_s, score, level, entry.ratio(level))
 
 
 class AnswerStream:
-    """An answer as it is decoded: an iterator over pieces of text, and `.answer` once they are all taken."""
+    """An answer as it is decoded: an iterator over pieces of text, and `.answer` once they are all taken.
+
+    model, index: what answers, and about which video.
+    question, ids: the question, and the token ids of all that stands behind the video, (n,).
+    selection, cache: the level of every chunk, and the KVs that were re-loaded so.
+    generation: how the answer is decoded.
+    clock: goes on from what was done before.
+    finished: called once with the finished answer.
+    """
 
     def __init__(
         self,
+        *,
         model: MLLM,
         index: VideoIndex,
         question: str,

@@ -186,7 +186,7 @@ def refusal(source: Path | PreTrainedConfig, config: Mapping[str, Any], name: st
         return f"{name} is {'an audio' if senses else 'a text-only'} model ({model_type}) and sees no video: {there_is}"
     from transformers import AutoConfig
 
-    from videox2l.models.hugging_face import refuse_decoder
+    from videox2l.models.decoder_rules import refuse_decoder
 
     try:
         if isinstance(source, Path):

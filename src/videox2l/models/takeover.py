@@ -44,6 +44,11 @@ def take_over(model: PreTrainedModel, decoder: PreTrainedModel, head_dim: int) -
         raise ModelError(
             f"the decoder is a {type(decoder).__name__} and not transformers' own: wrap the whole model instead"
         )
+    if not isinstance(getattr(decoder, "rotary_emb", None), nn.Module):
+        raise ModelError(
+            f"the decoder ({decoder.config.model_type}) can't be run chunk by chunk: it has no rotary module that all "
+            "its layers share; pass a model with another decoder"
+        )
     if not isinstance(decoder.rotary_emb, TakenRotation):
         before = Before(
             decoder.rotary_emb,

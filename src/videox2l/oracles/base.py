@@ -48,7 +48,7 @@ class Oracle(ABC):
 
     @property
     def levels(self) -> tuple[int, ...]:
-        """The levels it was told to read by their ratios."""
+        """The levels it was told to read."""
         return ()
 
 

@@ -58,9 +58,13 @@ class Selector(ABC):
         return frozenset({0, len(index.entries) - 1} if self.fine_edges else ())
 
     def two_levels(self, chosen: Collection[int], index: VideoIndex) -> tuple[int, ...]:
-        """The finest level for these chunks and the edges, the coarsest for all others."""
+        """The finest level for these chunks and the edges, the coarsest for all others.
+
+        An edge of which the coarsest level keeps as many KVs needs no other (published: `two_pass` compresses it so).
+        """
         fine, coarse = index.levels[0], index.levels[-1]
-        read_fine = self.edges(index).union(chosen)
+        tokens = [entry.tokens for entry in index.entries]
+        read_fine = {edge for edge in self.edges(index) if tokens[edge][coarse] < tokens[edge][fine]}.union(chosen)
         return tuple(fine if chunk in read_fine else coarse for chunk in range(len(index.entries)))
 
 
