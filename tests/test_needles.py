@@ -80,6 +80,15 @@ def test_recall_counts_the_needles_chunks(video_xl):
         assert outcome.recall["@2"] == outcome.recall["in_detail"] == len(chunks & {0, 1}) / len(chunks)
 
 
+def test_edges_that_two_passes_keep_fine_count_as_read_in_detail(video_xl) -> None:
+    engine = VideoX2L(video_xl, SummaryTokens(passes="two_pass"), chunk_frames=4, selector=TopK(0), oracle="random")
+    settings = (Setting.of(engine), replace(Setting.of(engine), name="one pass", compressor=SummaryTokens()))
+    needles = NeedleSettings(minutes=0.25, format=VideoFormat(fps=2), tasks=("when",), questions=3)
+    result = evaluate_needles(engine, settings, NeedleEvaluation(2, needles))
+    two, one = (each.detail_recall["in_detail"] for each in result.settings)
+    assert two == one > 0
+
+
 def test_chunks_kept_fine_anyway_count_as_read_in_detail(result: NeedlesResult):
     recalls = [outcome.recall for outcome in result["random"].outcomes if outcome.recall]
     assert recalls

@@ -139,7 +139,10 @@ def judge(answer: Answer, question: Question, setting: Setting, video: int) -> O
         ranked = [index for _, index in sorted(scored, key=lambda pair: -pair[0])]  # of equal scores the earlier first
         k = setting.selector.k if isinstance(setting.selector, TopK) else 1
         read = {f"@{best}": ranked[:best] for best in sorted({1, k} - {0})} if scored else {}
-        read["in_detail"] = [chunk.index for chunk in answer.chunks if chunk.level == setting.compressor.levels[0]]
+        finest = setting.compressor.levels[0]
+        # two_pass keeps the first and last chunk fine at every level
+        fine = [chunk for chunk in answer.chunks if chunk.level == finest or (chunk.ratio or finest + 1) <= finest]
+        read["in_detail"] = [chunk.index for chunk in fine]
         found = {name: len(needles.intersection(chunks)) / len(needles) for name, chunks in read.items()}
     return Outcome(
         video=video,
