@@ -6,7 +6,8 @@ from collections import Counter
 
 import pytest
 
-from videox2l.synthesis.questions import ASK, TASKS, WORD_PATTERN, clock, questions_for, vocabulary
+from videox2l.synthesis.questions import ASK, TASKS, WORD_PATTERN, clock, final_answer, questions_for, vocabulary
+from videox2l.synthesis.unknown import ASKED_TEMPLATES, TRAINED_TEMPLATES, UNKNOWN_ANSWER
 from videox2l.synthesis.world import KINDS, VideoScript, sample_script
 
 
@@ -44,6 +45,14 @@ def test_every_task_is_asked_and_answers_follow_from_the_script(drawn):
                 assert clock(question.needle_times_s[0]) in question.text
             elif question.task == "count":
                 assert question.answer == str(len(question.needle_times_s))
+            elif question.task == "pair" and len(events) == 1:
+                following = min(e.start_s for e in script.events if e.start_s > events[0].start_s)
+                assert [str(e.digit) for e in script.events if e.start_s == following] == [question.answer]
+            elif question.task == "pair":
+                assert question.answer == max(events, key=lambda event: event.digit).name
+                assert events[0].digit != events[1].digit
+            elif question.task == "unknown":
+                assert question.answer == UNKNOWN_ANSWER and not events
             else:
                 assert question.answer in (script.place, script.light)
     assert set(asked) == set(TASKS) and min(asked.values()) >= 100
@@ -77,10 +86,26 @@ def test_every_word_has_a_token_and_times_are_whole(drawn):
     for script, questions in drawn:
         dense = [ASK[task](script, random.Random(0)) for task in ("describe", "look")]
         for question in [*questions, *filter(None, dense)]:
-            for text in (question.text, question.answer, *question.options):
+            texts = (question.text, *question.options) if question.task != "unknown" else ()
+            for text in (question.answer, question.spoken, *texts):
                 assert set(re.findall(WORD_PATTERN, text.lower())) <= words, text
     assert len(vocabulary()) == len(words)
     assert clock(0) == "0:00" and clock(72.0) == "1:12" and clock(1199.9) == "19:59"
+
+
+def test_no_unknown_question_is_trained_on():
+    assert not {*ASKED_TEMPLATES} & {*TRAINED_TEMPLATES}
+    script = sample_script(random.Random(0), 60)
+    rng = random.Random(1)
+    asked = {ASK["unknown"](script, rng).text for _ in range(400)}
+    trained = {ASK["strange"](script, rng).text for _ in range(400)}
+    assert min(len(asked), len(trained)) > 200 and not asked & trained
+
+
+def test_an_answers_truth_stands_behind_its_reasons():
+    assert final_answer("0:42 1:13 so red star") == "red star"
+    assert final_answer("7") == "7" and final_answer("it is 0:42, so So blue") == "blue"
+    assert final_answer("absolute also") == "absolute also"
 
 
 def test_the_same_state_of_chance_gives_the_same_questions():
@@ -93,4 +118,4 @@ def test_a_video_without_scenery_or_needles_is_asked_what_it_can_answer():
     bare = sample_script(rng, 30, scenery=False)
     assert "global" not in {question.task for question in questions_for(bare, rng)}
     empty = questions_for(VideoScript(0, 30, ()), rng, per_task=8)
-    assert {question.task for question in empty} <= {"exist"}
+    assert {question.task for question in empty} <= {"exist", "unknown"}

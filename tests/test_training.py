@@ -15,9 +15,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from training.bank import GROUPS, frame_labels, normalise
 from training.export import export_model
-from training.language import FIRST_TIME_ID, WORDS, LanguageModel, nano_config
+from training.language import FIRST_TIME_ID, VOCABULARY, LanguageModel, nano_config
 from training.layout import window
-from training.lessons import DENSE, draw_questions, draw_step, encode_text, to_tensors
+from training.lessons import DENSE, draw_questions, draw_step, to_tensors
 from training.muon import orthogonalise
 from training.tokenizer import build_tokenizer
 from training.tower import VisionModel
@@ -71,7 +71,7 @@ def test_training_form_gives_the_states_of_inference(trained, levels, passes):
     starts = torch.tensor([0, 437])
     table = inference.model.embed_tokens.weight
     assert torch.allclose(table, model.word_table(), atol=2e-3)  # rounded to fp16
-    ids = torch.randint(5, len(WORDS), (2, 3, 7))
+    ids = torch.randint(5, len(VOCABULARY), (2, 3, 7))
     edges = (0, CHUNKS - 1)
     fine, coarse = levels[0], levels[1:] if passes == "single_pass" else ()
     layouts = {level: [window(fine if c in edges else level) for c in range(CHUNKS)] for level in levels}
@@ -114,16 +114,16 @@ def test_the_exported_tower_sees_what_was_trained(trained):
 
 def test_the_tokenizer_and_training_cut_text_alike(trained):
     tokenizer = trained[2].tokenizer
-    assert tokenizer.get_vocab() == {word: index for index, word in enumerate(WORDS)} == build_tokenizer().get_vocab()
+    assert tokenizer.get_vocab() == VOCABULARY.ids == build_tokenizer().get_vocab()
     for text in (
         "What digit is on the Red Star?",
-        "at 0:42, top-left: 19:59 or 20:00",
+        "at 0:42, top-left: 59:59 or 60:00",
         "Xylophone  star's 3",
     ):
-        assert tokenizer(text, add_special_tokens=False)["input_ids"] == encode_text(text)
-    assert trained[2].question_ids("Red star?").tolist() == [*encode_text("red star?"), WORDS.index("<a>")]
+        assert tokenizer(text, add_special_tokens=False)["input_ids"] == VOCABULARY.encode(text)
+    assert trained[2].question_ids("Red star?").tolist() == [*VOCABULARY.encode("red star?"), VOCABULARY.ids["<a>"]]
     assert trained[2].unknown_words("Where is the purple Okapi at 0:10?") == ("purple", "Okapi")
-    assert tokenizer.decode(encode_text("top left")) == "top left"
+    assert tokenizer.decode(VOCABULARY.encode("top left")) == "top left"
 
 
 def test_frame_labels_name_what_the_script_shows():
@@ -143,10 +143,10 @@ def test_targets_are_the_answers_tokens_and_nothing_else():
     ids, targets = to_tensors([questions[:3], questions[3:]])
     assert ids.shape[:2] == (2, 3)
     for question, row, wanted in zip(questions, ids.flatten(0, 1), targets.flatten(0, 1), strict=True):
-        answer = [*encode_text(question.answer), WORDS.index("</s>")]
+        answer = [*VOCABULARY.encode(question.answer), VOCABULARY.ids["</s>"]]
         assert wanted[wanted >= 0].tolist() == answer
         start = int((wanted >= 0).nonzero()[0])
-        assert row[start] == WORDS.index("<a>")
+        assert row[start] == VOCABULARY.ids["<a>"]
         assert row[start + 1 : start + len(answer)].tolist() == answer[:-1]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import multiprocessing
 import random
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -48,20 +48,39 @@ GROUPS = {
 }
 
 
-def render_bank(directory: Path, chunks: int, seed: int, processes: int = 2) -> None:
-    """Render chunks and save frames.npy (chunks, 10, 64, 64, 3), labels.npy (chunks, 10, 4, groups) and scripts.pt."""
+@dataclass(frozen=True)
+class FrameSize:
+    """How large a bank's frames are.
+
+    height, width: as the vision tower sees them, in pixels.
+    drawn: heights and widths they are rendered at before they are resized, in pixels.
+    """
+
+    height: int
+    width: int
+    drawn: tuple[tuple[int, int], ...]
+
+
+SQUARE = FrameSize(64, 64, SIZES)
+FOUR_TO_THREE = FrameSize(64, 80, ((96, 128), (120, 160), (144, 192), (180, 240)))
+SIXTEEN_TO_NINE = FrameSize(48, 96, ((90, 160), (108, 192), (144, 256), (180, 320)))
+
+
+def render_bank(directory: Path, chunks: int, seed: int, processes: int = 2, size: FrameSize = SQUARE) -> None:
+    """Render chunks: frames.npy (chunks, 10, height, width, 3), labels.npy (chunks, 10, 4, groups) and scripts.pt."""
     directory.mkdir(parents=True, exist_ok=True)
+    tasks = [(seed + part, min(200, chunks), size) for part in range(-(-chunks // 200))]
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
-        parts = list(pool.imap(_render_part, [(seed + part, min(200, chunks)) for part in range(-(-chunks // 200))]))
+        parts = list(pool.imap(_render_part, tasks))
     np.save(directory / "frames.npy", np.concatenate([frames for frames, _, _ in parts]))
     np.save(directory / "labels.npy", np.concatenate([labels for _, labels, _ in parts]))
     torch.save([script for _, _, scripts in parts for script in scripts], directory / "scripts.pt")
 
 
-def _render_part(task: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, list[VideoScript]]:
-    seed, chunks = task
+def _render_part(task: tuple[int, int, FrameSize]) -> tuple[np.ndarray, np.ndarray, list[VideoScript]]:
+    seed, chunks, size = task
     rng = random.Random(seed)
-    frames = np.empty((chunks, FRAMES, 64, 64, 3), np.uint8)
+    frames = np.empty((chunks, FRAMES, size.height, size.width, 3), np.uint8)
     labels = np.zeros((chunks, FRAMES, 4, len(GROUPS)), np.int8)
     scripts = []
     # A part shares some pictures: making one costs as much as rendering twenty frames.
@@ -69,7 +88,7 @@ def _render_part(task: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, list[Vi
     for chunk in range(chunks):
         script = chunk_script(rng, pictures)
         scripts.append(script)
-        frames[chunk] = np.stack([np.asarray(_degrade(image, rng)) for image in _shoot(script, rng)])
+        frames[chunk] = np.stack([np.asarray(_degrade(image, rng, size)) for image in _shoot(script, rng, size)])
         for second in range(FRAMES):
             labels[chunk, second] = frame_labels(script, second)
     return frames, labels, scripts
@@ -90,12 +109,12 @@ def chunk_script(rng: random.Random, pictures: list[int]) -> VideoScript:
     return replace(script, scenes=scenes, place=None if anything else place, light=None if anything else light)
 
 
-def _shoot(script: VideoScript, rng: random.Random) -> list[Image.Image]:
-    height, width = rng.choice(SIZES)
+def _shoot(script: VideoScript, rng: random.Random, size: FrameSize) -> list[Image.Image]:
+    height, width = rng.choice(size.drawn)
     return [Image.fromarray(render(script, second, height, width)) for second in range(FRAMES)]
 
 
-def _degrade(image: Image.Image, rng: random.Random) -> Image.Image:
+def _degrade(image: Image.Image, rng: random.Random, size: FrameSize) -> Image.Image:
     """What cameras, codecs and players do to a frame, then the resize of the image processor."""
     if rng.random() < 0.2:
         image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0.2, 0.6) * image.height / 64))
@@ -109,7 +128,7 @@ def _degrade(image: Image.Image, rng: random.Random) -> Image.Image:
         buffer = io.BytesIO()
         image.save(buffer, "JPEG", quality=rng.randint(25, 90))
         image = Image.open(buffer).convert("RGB")
-    return image.resize((64, 64), Image.Resampling.BICUBIC)
+    return image.resize((size.width, size.height), Image.Resampling.BICUBIC)
 
 
 def frame_labels(script: VideoScript, second: float) -> np.ndarray:

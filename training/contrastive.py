@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from training.export import save_fp16, write_json
-from training.language import FIRST_TIME_ID, WORDS
-from training.lessons import Bank, draw_questions, encode_text
+from training.language import FIRST_TIME_ID, VOCABULARY
+from training.lessons import Bank, draw_questions
 from videox2l.synthesis.questions import LAST_TIME_S, Question
 from videox2l.synthesis.world import BLOCK_S
 
@@ -57,8 +57,8 @@ class ContrastiveHead(nn.Module):
 
     def embed_text(self, questions: list[str]) -> Tensor:
         """Normalised embeddings (Q, size)."""
-        ids = [encode_text(text) for text in questions]
-        bags = torch.zeros(len(ids), len(WORDS))
+        ids = [VOCABULARY.encode(text) for text in questions]
+        bags = torch.zeros(len(ids), len(VOCABULARY))
         for row, words in zip(bags, ids, strict=True):
             for word in words:
                 row[word] += 1
@@ -82,16 +82,16 @@ def true_chunks(question: Question, start_s: int) -> set[int]:
     return {int((time_s - start_s) // BLOCK_S) for time_s in question.needle_times_s}
 
 
-def train_contrastive(bank: Bank, table: Tensor, minutes: float, seed: int, out: Path) -> ContrastiveHead:
-    """Train for a number of minutes on composed videos; table is the language model's final word table."""
+def train_contrastive(bank: Bank, table: Tensor, steps: int, seed: int, out: Path) -> ContrastiveHead:
+    """Train for a number of steps on composed videos; table is the language model's final word table."""
     torch.manual_seed(seed)
     rng = random.Random(seed)
     head = ContrastiveHead(table.shape[1])
     optimizer = torch.optim.AdamW(head.parameters(), lr=3e-3, weight_decay=0.0)
-    start, step = time.time(), 0
-    while (progress := (time.time() - start) / (60 * minutes)) < 1:
+    start = time.time()
+    for step in range(1, steps + 1):
         for group in optimizer.param_groups:
-            group["lr"] = 3e-3 * (0.5 + 0.5 * math.cos(math.pi * progress))
+            group["lr"] = 3e-3 * (0.5 + 0.5 * math.cos(math.pi * (step - 1) / steps))
         losses = []
         for _ in range(4):
             visual, start_s, script = bank.compose(rng, rng.choice((8, 16, 24)))
@@ -106,7 +106,6 @@ def train_contrastive(bank: Bank, table: Tensor, minutes: float, seed: int, out:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        step += 1
         if step % 200 == 0:
             record = {"step": step, "s": round(time.time() - start), "loss": loss.item()}
             with (out / "contrastive.jsonl").open("a") as log:
@@ -142,7 +141,7 @@ def export_contrastive(head: ContrastiveHead, directory: Path) -> None:
             "hidden_size": head.hidden_size,
             "inner_size": head.inner,
             "embedding_size": head.size,
-            "vocab_size": len(WORDS),
+            "vocab_size": len(VOCABULARY),
         },
     )
     weights = {f"image.{name}": value for name, value in head.image.state_dict().items()}

@@ -18,22 +18,23 @@ from torch.nn import functional as F
 
 from training.layout import CHUNK_TOKENS, Placement, span_means, window_mask
 from training.tokenizer import SPECIAL
+from training.vocabulary import Vocabulary
 from videox2l.kv.rope import Rope
 from videox2l.models.video_xl.config import VideoXLConfig
 from videox2l.models.video_xl.model import SummaryAttention, VideoXLModel
 from videox2l.models.video_xl.window import Window
-from videox2l.synthesis.questions import LAST_TIME_S, vocabulary
+from videox2l.synthesis.questions import LAST_TIME_S, WORD_PATTERN, vocabulary
 
 RATIOS = (2, 4, 8, 16, 32)
-WORDS = [*SPECIAL, *vocabulary()]
-FIRST_TIME_ID = WORDS.index("0:00")
+VOCABULARY = Vocabulary([*SPECIAL, *vocabulary()], WORD_PATTERN)
+FIRST_TIME_ID = VOCABULARY.ids["0:00"]
 WAVE_PERIODS_S = tuple(6 * 2**octave for octave in range(10))
 
 
 def nano_config(hidden: int = 128, layers: int = 4, heads: int = 4, kv_heads: int = 2, mlp: int = 320) -> VideoXLConfig:
     """The configuration of nano at a size."""
     return VideoXLConfig(
-        vocab_size=len(WORDS),
+        vocab_size=len(VOCABULARY),
         hidden_size=hidden,
         intermediate_size=mlp,
         num_hidden_layers=layers,
@@ -42,7 +43,7 @@ def nano_config(hidden: int = 128, layers: int = 4, heads: int = 4, kv_heads: in
         max_position_embeddings=2048,
         rope_theta=10000.0,
         tie_word_embeddings=True,
-        eos_token_id=WORDS.index("</s>"),
+        eos_token_id=VOCABULARY.ids["</s>"],
         mm_hidden_size=hidden,
         mm_vision_tower="conv",
         mm_vision_select_layer=-1,
@@ -125,7 +126,7 @@ class LanguageModel(nn.Module):
 
     def prompt(self, table: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """Keys and values per layer, (1, n_h, 1, d_h), of the one token before the video."""
-        token = torch.tensor([[[WORDS.index("<s>")]]])
+        token = torch.tensor([[[VOCABULARY.ids["<s>"]]]])
         nothing = table.new_zeros(1, self.config.num_key_value_heads, 0, self.config.head_dim)
         memory = [nothing] * len(self.decoder.layers)
         return self._read(table, (memory, memory), token)[1:]

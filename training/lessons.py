@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
@@ -13,20 +12,14 @@ import torch
 from torch import Tensor
 
 from training.bank import HELD_OUT
-from training.language import WORDS
+from training.language import VOCABULARY
 from training.layout import window
 from videox2l.models.video_xl.window import Window
 from videox2l.synthesis.backgrounds import Light, Place
-from videox2l.synthesis.questions import ASK, LAST_TIME_S, WORD_PATTERN, Question
+from videox2l.synthesis.questions import ASK, LAST_TIME_S, Question
 from videox2l.synthesis.world import BLOCK_S, VideoScript
 
-WORD_IDS = {word: index for index, word in enumerate(WORDS)}
 IGNORE = -100
-
-
-def encode_text(text: str) -> list[int]:
-    """Token ids, as the tokenizer gives them."""
-    return [WORD_IDS.get(word, WORD_IDS["<unk>"]) for word in re.findall(WORD_PATTERN, text.lower())]
 
 
 class Bank:
@@ -67,24 +60,6 @@ class Bank:
         )
         script = VideoScript(0, start + chunks * BLOCK_S, events, place=place, light=light)
         return self.tokens[chosen].float().to(torch.get_default_device()), start, script
-
-
-@dataclass(frozen=True)
-class Lesson:
-    """One part of the curriculum.
-
-    name: for the curve and the checkpoint behind it.
-    minutes: how long it is trained.
-    chunks: how many chunks a video has, drawn from this list.
-    tasks: the share of each task in the questions.
-    lr: learning rates at its start and at its end.
-    """
-
-    name: str
-    minutes: float
-    chunks: tuple[int, ...]
-    tasks: dict[str, float]
-    lr: tuple[float, float]
 
 
 DENSE = {"describe": 0.55, "look": 0.2, "when": 0.1, "attribute": 0.08, "where": 0.07}
@@ -172,8 +147,8 @@ def to_tensors(rounds: Sequence[Sequence[Question]]) -> tuple[Tensor, Tensor]:
     """Questions by video -> ids (B, Q, n) of "question <a> answer </s>" and the next-token targets, answers alone."""
     rows, targets = [], []
     for question in (question for video in rounds for question in video):
-        asked = [*encode_text(question.text), WORD_IDS["<a>"]]
-        answered = [*encode_text(question.answer), WORD_IDS["</s>"]]
+        asked = [*VOCABULARY.encode(question.text), VOCABULARY.ids["<a>"]]
+        answered = [*VOCABULARY.encode(question.answer), VOCABULARY.ids["</s>"]]
         rows.append(asked + answered[:-1])
         targets.append([IGNORE] * (len(asked) - 1) + answered)
     longest = max(map(len, rows))

@@ -57,8 +57,8 @@ class VisionModel(nn.Module):
         return logits
 
 
-def train_tower(bank: Path, out: Path, config: ConvTowerConfig, hidden_size: int, minutes: float, seed: int) -> None:
-    """Train on the bank's frames for a number of minutes; save the weights and log the held-out accuracy.
+def train_tower(bank: Path, out: Path, config: ConvTowerConfig, hidden_size: int, steps: int, seed: int) -> None:
+    """Train on the bank's frames for a number of steps; save the weights and log the held-out accuracy.
 
     Runs in every worker of a group.
     """
@@ -71,10 +71,10 @@ def train_tower(bank: Path, out: Path, config: ConvTowerConfig, hidden_size: int
     optimizer = torch.optim.AdamW(vision.parameters(), lr=2e-3, weight_decay=0.02, betas=(0.9, 0.98))
     rank, device = dist.get_rank(), torch.get_default_device()
     rng = np.random.default_rng((seed, rank))
-    elapsed_s, step, last_step = 0.0, 0, time.time()
-    while (progress := elapsed_s / (60 * minutes)) < 1:
+    start = time.time()
+    for step in range(1, steps + 1):
         for group in optimizer.param_groups:
-            group["lr"] = 2e-3 * min(1, (step + 1) / 50) * (0.5 + 0.5 * math.cos(math.pi * progress))
+            group["lr"] = 2e-3 * min(1, step / 50) * (0.5 + 0.5 * math.cos(math.pi * (step - 1) / steps))
         batch = np.sort(rng.choice(train, 64, replace=False))
         pixels = normalise(torch.from_numpy(frames[batch]).to(device)).to(memory_format=torch.channels_last)
         with torch.autocast(device.type, torch.bfloat16):
@@ -84,14 +84,12 @@ def train_tower(bank: Path, out: Path, config: ConvTowerConfig, hidden_size: int
         loss = torch.stack([weight * one for weight, one in zip(WEIGHTS.values(), losses, strict=True)]).sum()
         optimizer.zero_grad()
         loss.backward()
-        seconds, last_step = time.time() - last_step, time.time()
-        elapsed_s += average_gradients(vision, seconds)
+        average_gradients(vision)
         nn.utils.clip_grad_norm_(vision.parameters(), 1.0)
         optimizer.step()
-        step += 1
         if step % 200 == 0 and rank == 0:
             accuracy = measure(vision, torch.from_numpy(frames[held_out]), labels[held_out].to(device))
-            record = {"step": step, "s": round(elapsed_s), "loss": round(loss.item(), 4)} | accuracy
+            record = {"step": step, "s": round(time.time() - start), "loss": round(loss.item(), 4)} | accuracy
             with (out / "tower.jsonl").open("a") as log:
                 print(json.dumps(record), file=log)
     if rank == 0:

@@ -9,8 +9,8 @@ Five stages, each reading what the one before left in --out; without --stage all
   contrastive  the head behind the contrastive oracle, on the same visual tokens
   export       the checkpoint directory that ships, in --export
 
-Curves are written to tower.jsonl, language.jsonl and contrastive.jsonl. Stages are measured in minutes of wall
-clock, so that a training fits the time there is; everything drawn is drawn from --seed.
+Curves are written to tower.jsonl, language.jsonl and contrastive.jsonl. Stages are
+measured in steps and everything is drawn from --seed, so a second training is the same but for rounding.
 """
 
 from __future__ import annotations
@@ -27,10 +27,11 @@ from training.bank import render_bank
 from training.contrastive import ContrastiveHead, export_contrastive, recall, train_contrastive
 from training.evaluate import evaluate
 from training.export import export_model
-from training.language import LanguageModel, nano_config
-from training.lessons import ALL, DENSE, MIXED, TIMES, WORD_IDS, Bank, Lesson
+from training.language import VOCABULARY, LanguageModel, nano_config
+from training.lessons import ALL, DENSE, MIXED, TIMES, Bank
 from training.tower import VisionModel, encode, train_tower
-from training.train_language import Trainer
+from training.train_language import NanoTrainer
+from training.trainer import Lesson
 from training.workers import launch
 from videox2l.models.video_xl.config import VideoXLConfig
 from videox2l.models.video_xl.conv_tower import ConvTowerConfig
@@ -45,60 +46,60 @@ class Preset:
 
     bank_chunks: chunks to render.
     tower: configuration of the vision tower.
-    tower_minutes: how long tower and projector are trained.
+    tower_steps: how long tower and projector are trained.
     language: configuration of the language model.
     lessons: its curriculum.
     step_chunks: chunks that a worker compresses in a step.
     workers: one-thread processes, or one with a GPU.
     device: of the workers, "cpu" or "cuda".
-    contrastive_minutes: how long the contrastive head is trained.
+    contrastive_steps: how long the contrastive head is trained.
     """
 
     bank_chunks: int
     tower: ConvTowerConfig
-    tower_minutes: float
+    tower_steps: int
     language: VideoXLConfig
     lessons: list[Lesson]
     step_chunks: int
     workers: int
     device: str
-    contrastive_minutes: float
+    contrastive_steps: int
 
 
 PRESETS = {
     "cpu": Preset(
         bank_chunks=12_000,
         tower=ConvTowerConfig(),
-        tower_minutes=6,
+        tower_steps=1800,
         language=nano_config(),
         lessons=[
-            Lesson("one-chunk", 4, (1,), DENSE, (3e-3, 4e-3)),
-            Lesson("two-chunks", 7, (1, 2, 2), MIXED, (4e-3, 4e-3)),
-            Lesson("four-chunks", 9, (1, 2, 3, 4), ALL, (4e-3, 4e-3)),
-            Lesson("look-up", 7, (1, 2, 2, 4), TIMES, (4e-3, 4e-3)),
-            Lesson("ten-chunks", 40, (2, 4, 6, 8, 10, 10, 16), ALL, (4e-3, 0.0)),
+            Lesson("one-chunk", 490, (1,), DENSE, (3e-3, 4e-3)),
+            Lesson("two-chunks", 1150, (1, 2, 2), MIXED, (4e-3, 4e-3)),
+            Lesson("four-chunks", 1110, (1, 2, 3, 4), ALL, (4e-3, 4e-3)),
+            Lesson("look-up", 760, (1, 2, 2, 4), TIMES, (4e-3, 4e-3)),
+            Lesson("ten-chunks", 4550, (2, 4, 6, 8, 10, 10, 16), ALL, (4e-3, 0.0)),
         ],
         step_chunks=40,
         workers=2,
         device="cpu",
-        contrastive_minutes=4,
+        contrastive_steps=1200,
     ),
     "gpu": Preset(
         bank_chunks=40_000,
         tower=ConvTowerConfig(channels=(48, 96, 192, 256)),
-        tower_minutes=10,
+        tower_steps=3000,
         language=nano_config(hidden=256, layers=6, heads=8, kv_heads=4, mlp=704),
         lessons=[
-            Lesson("one-chunk", 3, (1,), DENSE, (2e-3, 3e-3)),
-            Lesson("two-chunks", 5, (1, 2, 2), MIXED, (3e-3, 3e-3)),
-            Lesson("four-chunks", 8, (1, 2, 3, 4), ALL, (3e-3, 3e-3)),
-            Lesson("look-up", 6, (1, 2, 2, 4), TIMES, (3e-3, 3e-3)),
-            Lesson("thirty-chunks", 60, (2, 4, 8, 10, 16, 30), ALL, (3e-3, 0.0)),
+            Lesson("one-chunk", 490, (1,), DENSE, (2e-3, 3e-3)),
+            Lesson("two-chunks", 1150, (1, 2, 2), MIXED, (3e-3, 3e-3)),
+            Lesson("four-chunks", 1110, (1, 2, 3, 4), ALL, (3e-3, 3e-3)),
+            Lesson("look-up", 760, (1, 2, 2, 4), TIMES, (3e-3, 3e-3)),
+            Lesson("thirty-chunks", 6000, (2, 4, 8, 10, 16, 30), ALL, (3e-3, 0.0)),
         ],
         step_chunks=320,
         workers=1,
         device="cuda",
-        contrastive_minutes=6,
+        contrastive_steps=1800,
     ),
 }
 
@@ -111,7 +112,7 @@ def start_language_model(preset: Preset, vision: VisionModel) -> LanguageModel:
         for table in (model.words, model.minutes, model.tens, model.ones):
             table.mul_(scale / table.pow(2).mean().sqrt())
         for word, row in vision.word_rows.items():
-            model.words[WORD_IDS[word]] = vision.words[row]
+            model.words[VOCABULARY.ids[word]] = vision.words[row]
     return model
 
 
@@ -144,13 +145,13 @@ def train_language(preset: Preset, out: Path, seed: int) -> None:
     """One worker of the language stage."""
     torch.manual_seed(seed)
     model = start_language_model(preset, load_vision_model(preset, out))
-    Trainer(model, Bank(out / "bank"), preset.lessons, out, seed=seed, step_chunks=preset.step_chunks).run()
+    NanoTrainer(model, Bank(out / "bank"), preset.lessons, out, seed=seed, step_chunks=preset.step_chunks).run()
 
 
 def train_head(preset: Preset, out: Path, seed: int) -> None:
     """The contrastive stage."""
     bank, table = Bank(out / "bank"), load_language_model(preset, out).word_table()
-    head = train_contrastive(bank, table, preset.contrastive_minutes, seed, out)
+    head = train_contrastive(bank, table, preset.contrastive_steps, seed, out)
     torch.save(head.state_dict(), out / "contrastive.pt")
     report = {f"{chunks} chunks": recall(head, bank, table, chunks, videos=60) for chunks in (10, 20)}
     (out / "recall.json").write_text(json.dumps(report, indent=2) + "\n")
@@ -188,7 +189,7 @@ def main() -> None:
         render_bank(out / "bank", preset.bank_chunks, seed * 1000, preset.workers)
     if "tower" in options.stage and not (out / "tower.pt").is_file():
         hidden = preset.language.hidden_size
-        settings = (preset.tower, hidden, preset.tower_minutes, seed)
+        settings = (preset.tower, hidden, preset.tower_steps, seed)
         launch(train_tower, preset.workers, preset.device, out / "bank", out, *settings)
     if "encode" in options.stage and not (out / "bank" / "tokens.pt").is_file():
         launch(encode_bank, 1, preset.device, preset, out)

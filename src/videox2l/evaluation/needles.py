@@ -18,12 +18,12 @@ from videox2l.evaluation.settings import Setting, check_settings, comparison, of
 from videox2l.selection.top_k import TopK
 from videox2l.store import open_store
 from videox2l.synthesis.plan import NeedlePlan, NeedleSettings
-from videox2l.synthesis.questions import Question
+from videox2l.synthesis.questions import Question, final_answer
 from videox2l.synthesis.writer import VideoFormat
 from videox2l.video import Sampling
 
-GENERATION = Generation(max_new_tokens=16)
-"""Answers have up to three words."""
+GENERATION = Generation(max_new_tokens=32)
+"""Answers have up to three words; models may state before how they come to them, a count its moments."""
 
 
 @dataclass(frozen=True)
@@ -157,5 +157,5 @@ def judge(answer: Answer, question: Question, setting: Setting, video: int) -> O
 
 
 def words(text: str) -> list[str]:
-    """What of an answer counts: its words, numbers and times, in lower case."""
-    return re.findall(r"[\w:]+", text.lower())
+    """What of an answer counts: the words, numbers and times of its last part (`final_answer`), in lower case."""
+    return re.findall(r"[\w:]+", final_answer(text).lower())

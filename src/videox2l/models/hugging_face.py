@@ -77,6 +77,7 @@ class HuggingFaceMLLM(MLLM):
         self.name, self.directory = name, directory
         self.loaded_fingerprint = self.limited_fingerprint(fingerprint)
         self.config = model.config
+        self.chunk_frames = getattr(model.config, "chunk_frames", self.chunk_frames)  # as nano-qwen's config.json says
         text_config = model.config.get_text_config()
         refuse_decoder(text_config)
         self.model = model

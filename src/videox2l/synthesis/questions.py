@@ -6,17 +6,34 @@ import random
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
+from itertools import chain, pairwise
 from typing import Literal
 
 from videox2l.synthesis.backgrounds import LIGHTS, PLACES
+from videox2l.synthesis.unknown import TRAINED_TEMPLATES, UNKNOWN_ANSWER, scrambled_text, unknown_text
 from videox2l.synthesis.world import COLOURS, CORNERS, KINDS, SHAPES, Event, VideoScript, visible_events
 
-Task = Literal["attribute", "where", "when", "at", "exist", "order", "count", "global"]
-TASKS: tuple[Task, ...] = ("attribute", "where", "when", "at", "exist", "order", "count", "global")
+Task = Literal["attribute", "where", "when", "at", "exist", "order", "count", "global", "pair", "unknown"]
+TASKS: tuple[Task, ...] = (
+    "attribute",
+    "where",
+    "when",
+    "at",
+    "exist",
+    "order",
+    "count",
+    "global",
+    "pair",
+    "unknown",
+)
 
-LAST_TIME_S = 20 * 60
+LAST_TIME_S = 60 * 60
 """Times from this second on are not asked about: m:ss words end before."""
 LARGEST_COUNT = 20
+
+SO = "so"
+"""Stands between what an answer rests on and the answer itself: "0:42 1:13 so red star"."""
 
 PHRASINGS: dict[str, tuple[str, ...]] = {
     "attribute": (
@@ -64,6 +81,17 @@ PHRASINGS: dict[str, tuple[str, ...]] = {
         "Count the {group}.",
         "What is the number of {group} in the video?",
     ),
+    "next": (
+        "What number does the shape that comes right after the {needle} show?",
+        "Which digit is on the shape that appears right after the {needle}?",
+        "What digit is on the next shape after the {needle}?",
+        "What number is shown right after the {needle}?",
+    ),
+    "larger": (
+        "Which shows the larger number, the {needle} or the {other}?",
+        "Which has the larger digit: the {needle} or the {other}?",
+        "Is the larger number on the {needle} or on the {other}?",
+    ),
     "place": (
         "Where was the video filmed?",
         "What place does the video show?",
@@ -90,6 +118,8 @@ class Question:
 
     options: what a multiple-choice form offers, in an order drawn by chance, the answer among them; up to four.
     needle_times_s: when the needles it hangs on first appear; empty where no moment matters (global, absent needles).
+    reasons: what the answer rests on, where it takes more than one look: "0:42 1:13" for the order of two needles.
+        Models are trained to say it first (`spoken`); it is no part of the truth.
     """
 
     task: str
@@ -97,6 +127,17 @@ class Question:
     answer: str
     options: tuple[str, ...]
     needle_times_s: tuple[float, ...]
+    reasons: str = ""
+
+    @property
+    def spoken(self) -> str:
+        """The answer behind its reasons, as models are trained to give it: "0:42 1:13 so red star"."""
+        return f"{self.reasons} {SO} {self.answer}" if self.reasons else self.answer
+
+
+def final_answer(text: str) -> str:
+    """What of an answer counts: all of it, or what stands behind the last "so"."""
+    return re.split(rf"\b{SO}\b", text, flags=re.IGNORECASE)[-1].strip()
 
 
 def clock(time_s: float) -> str:
@@ -123,7 +164,7 @@ def questions_for(
                 break
             subject = (question.answer, question.needle_times_s)
             # Repeats are let in late: where a video holds fewer needles than asked for, and where few answers exist.
-            if subject not in subjects or task in ("global", "exist") or attempt >= 3 * per_task:
+            if subject not in subjects or task in ("global", "exist", "unknown") or attempt >= 3 * per_task:
                 subjects.add(subject)
                 mine.append(question)
             if len(mine) == per_task:
@@ -227,7 +268,8 @@ def _order(script: VideoScript, rng: random.Random) -> Question | None:
             first = min(one, two, key=lambda event: event.start_s)
             text = _phrase("order", rng, needle=one.name, other=two.name)
             options = _options(rng, first.name, [one.name, two.name])
-            return Question("order", text, first.name, options, (one.start_s, two.start_s))
+            reasons = f"{clock(one.start_s)} {clock(two.start_s)}"
+            return Question("order", text, first.name, options, (one.start_s, two.start_s), reasons)
     return None
 
 
@@ -245,7 +287,8 @@ def _count(script: VideoScript, rng: random.Random) -> Question | None:
     near = [str(n) for n in range(max(0, len(counted) - 3), min(len(counted) + 3, LARGEST_COUNT) + 1)]
     times = tuple(event.start_s for event in counted)
     options = _options(rng, str(len(counted)), near)
-    return Question("count", _phrase("count", rng, group=group), str(len(counted)), options, times)
+    reasons = " ".join(map(clock, times))
+    return Question("count", _phrase("count", rng, group=group), str(len(counted)), options, times, reasons)
 
 
 def _global(script: VideoScript, rng: random.Random) -> Question | None:
@@ -254,6 +297,54 @@ def _global(script: VideoScript, rng: random.Random) -> Question | None:
     if rng.random() < 0.5:
         return Question("global", _phrase("place", rng), script.place, _options(rng, script.place, PLACES), ())
     return Question("global", _phrase("light", rng), script.light, _options(rng, script.light, LIGHTS), ())
+
+
+def _pair(script: VideoScript, rng: random.Random) -> Question | None:
+    return _next(script, rng) if rng.random() < 0.5 else _larger(script, rng)
+
+
+def _next(script: VideoScript, rng: random.Random) -> Question | None:
+    """What the needle behind another one shows, where one alone is the next to appear."""
+    starts = sorted({event.start_s for event in script.events})
+    following = dict(pairwise(starts))
+    for _ in range(8):
+        if (event := _needle(script, rng)) is None or event.start_s not in following:
+            continue
+        time_s = following[event.start_s]
+        found = [other for other in script.events if other.start_s == time_s]
+        if len(found) == 1 and time_s < LAST_TIME_S:
+            answer = str(found[0].digit)
+            options = _options(rng, answer, [str(digit) for digit in range(10)])
+            reasons = f"{clock(event.start_s)} {clock(time_s)} {found[0].name}"
+            text = _phrase("next", rng, needle=event.name)
+            return Question("pair", text, answer, options, (event.start_s, time_s), reasons)
+    return None
+
+
+def _larger(script: VideoScript, rng: random.Random) -> Question | None:
+    """Which of two needles shows the larger number."""
+    candidates = [event for event in script.unique_events if event.start_s < LAST_TIME_S]
+    for _ in range(8):
+        if len(candidates) < 2:
+            return None
+        one, two = rng.sample(candidates, 2)
+        if one.digit != two.digit:
+            larger = max(one, two, key=lambda event: event.digit)
+            text = _phrase("larger", rng, needle=one.name, other=two.name)
+            options = _options(rng, larger.name, [one.name, two.name])
+            reasons = f"{one.digit} {two.digit}"
+            return Question("pair", text, larger.name, options, (one.start_s, two.start_s), reasons)
+    return None
+
+
+def _unknown(script: VideoScript, rng: random.Random) -> Question | None:
+    options = _options(rng, UNKNOWN_ANSWER, ["yes", "no", *COLOURS])
+    return Question("unknown", unknown_text(rng), UNKNOWN_ANSWER, options, ())
+
+
+def _strange(script: VideoScript, rng: random.Random) -> Question | None:
+    text = scrambled_text(rng, _known_words()) if rng.random() < 0.2 else unknown_text(rng, TRAINED_TEMPLATES)
+    return Question("strange", text, UNKNOWN_ANSWER, (), ())
 
 
 def _describe(script: VideoScript, rng: random.Random) -> Question | None:
@@ -290,11 +381,15 @@ ASK: dict[str, Callable[[VideoScript, random.Random], Question | None]] = {
     "order": _order,
     "count": _count,
     "global": _global,
+    "pair": _pair,
+    "unknown": _unknown,
+    "strange": _strange,
     "describe": _describe,
     "look": _look,
     "glance": _glance,
 }
-"""By task: draw one question about a script, None where there is nothing to ask; with the terse training tasks."""
+"""By task: draw one question about a script, None where there is nothing to ask; with the terse training tasks, and "strange":
+questions like those of "unknown", of other templates, to train on."""
 
 WORD_PATTERN = r"<[a-z/]+>|\d+:\d\d|[a-z]+|\d+|[^\sa-z\d]"
 """What one token is, after lower-casing: a marker, a time, a word, a number or a punctuation mark."""
@@ -315,10 +410,15 @@ def vocabulary() -> list[str]:
         "yes",
         "no",
     ]
-    for phrasings in PHRASINGS.values():
-        for phrasing in phrasings:
-            words += re.findall(WORD_PATTERN, re.sub(r"\{\w+\}", " ", phrasing.lower()))
+    for text in (SO, UNKNOWN_ANSWER, *chain.from_iterable(PHRASINGS.values())):
+        words += re.findall(WORD_PATTERN, re.sub(r"\{\w+\}", " ", text.lower()))
     words += ["shapes", "an", "what", "it", "was", "did", "has", "its", "on", "with", ",", ".", "!", "?", ":"]
     numbers = [str(number) for number in range(LARGEST_COUNT + 1)]
     times = [clock(second) for second in range(LAST_TIME_S)]
     return list(dict.fromkeys(words + numbers + times))
+
+
+@cache
+def _known_words() -> list[str]:
+    """The vocabulary's plain words."""
+    return [word for word in vocabulary() if word.isalpha()]

@@ -1,0 +1,93 @@
+"""Stage 2 of nano-qwen: the language model, on videos composed of encoded bank chunks, from one chunk to many."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from training.bank import FRAMES
+from training.lessons import IGNORE, Bank, draw_questions
+from training.qwen.language import LanguageModel, Memory
+from training.qwen.lessons import END, conversation_ids, draw_conversations, draw_gaps, pack, written
+from training.qwen.tower import PAIR
+from training.trainer import Lesson, Trainer, matrices_of
+from training.workers import autocast
+from videox2l.synthesis.questions import Question
+
+QUESTIONS_A_CHUNK = 3
+PAIRS = FRAMES // PAIR
+
+
+class QwenTrainer(Trainer):
+    """Training of nano-qwen by one worker.
+
+    model: to train. banks: what its videos are composed of, with the rows and columns of their visual tokens; three
+    in four steps are of the first. step_chunks: chunks that a worker prefills in a step. The others as for `Trainer`.
+    """
+
+    model: LanguageModel
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        banks: Sequence[tuple[Bank, tuple[int, int]]],
+        lessons: Sequence[Lesson],
+        out: Path,
+        *,
+        seed: int,
+        step_chunks: int,
+    ):
+        super().__init__(model, matrices_of(model.decoder), lessons, out, seed=seed)
+        self.banks, self.step_chunks = banks, step_chunks
+
+    def loss(self, lesson: Lesson, chunks: int, shared: random.Random, own: random.Random) -> Tensor:
+        """Cross-entropy of the answers in conversations about a few videos."""
+        bank, grid = self.banks[0] if shared.random() < 0.75 else shared.choice(self.banks)
+        videos = max(1, self.step_chunks // chunks)
+        composed = [bank.compose(own, chunks) for _ in range(videos)]
+        count = QUESTIONS_A_CHUNK * self.step_chunks // videos
+        conversations = [
+            draw_conversations(own, draw_questions(own, script, lesson.tasks, count)) for _, _, script in composed
+        ]
+        rows = [
+            [conversation_ids([(written(own, q.text), q.spoken) for q in turns]) for turns in of_video]
+            for of_video in conversations
+        ]
+        ids, targets, segments, offsets = pack(rows)
+        with autocast():
+            table = self.model.word_table()
+            memory = watch(self.model, table, composed, grid, draw_gaps(shared, PAIRS * chunks, PAIRS))
+            states = self.model.read(table, memory, ids, segments, offsets)
+            logits = (states[targets != IGNORE] @ table.T).float()
+        loss = F.cross_entropy(logits, targets[targets != IGNORE])
+        self.remember("loss", loss.item())
+        asked = [question for of_video in conversations for turns in of_video for question in turns]
+        for question, right in zip(asked, exact(logits, targets, asked), strict=True):
+            self.remember(question.task, float(right))
+        return loss
+
+
+def watch(
+    model: LanguageModel,
+    table: Tensor,
+    composed: Sequence[tuple[Tensor, int, object]],
+    grid: tuple[int, int],
+    gaps: list[int] | None = None,
+) -> Memory:
+    """Prefill composed videos of one length."""
+    visual = torch.stack([features.flatten(0, 1) for features, _, _ in composed])  # (B, pairs, 1 + depths, n, hidden)
+    return model.watch(table, visual, torch.tensor([start for _, start, _ in composed]), grid, gaps)
+
+
+def exact(logits: Tensor, targets: Tensor, asked: Sequence[Question]) -> list[bool]:
+    """For each question in the order of the packed turns, whether every token of its answer is the likeliest."""
+    wanted = targets[targets != IGNORE]
+    right = (logits.argmax(-1) == wanted).tolist()
+    ends = (wanted == END).nonzero()[:, 0].tolist()
+    assert len(ends) == len(asked)
+    return [all(right[start : end + 1]) for start, end in zip([0, *(e + 1 for e in ends[:-1])], ends, strict=True)]
