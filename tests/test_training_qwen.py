@@ -69,7 +69,9 @@ def test_training_form_gives_the_states_of_the_class(trained, video, fp32):
     assert torch.allclose(table, shipped_table(model), atol=2e-3)  # sums of fp16 rows, rounded to fp16
     visual = encode(vision, video.unflatten(0, (-1, 2)))[None]
     memory = model.watch(table, visual, torch.tensor([0]), (4, 4))
-    ids, targets, segments, offsets = pack([[conversation_ids([("where?", "top left")]), conversation_ids([(QUESTION, "7")])]])
+    ids, targets, segments, offsets = pack(
+        [[conversation_ids([("where?", "top left")]), conversation_ids([(QUESTION, "7")])]]
+    )
     states = model.read(table, memory, ids, segments, offsets)
     last = (targets != IGNORE).nonzero()[3, 1]  # behind the three targets of the first conversation
     logits = states[0, last] @ table.T
@@ -79,7 +81,7 @@ def test_training_form_gives_the_states_of_the_class(trained, video, fp32):
 
 @torch.no_grad()
 def test_gaps_move_chunks_and_questions_apart_as_positions_do(trained, video, fp32):
-    vision, model, directory = trained
+    vision, model, _ = trained
     table, visual = model.word_table(), encode(vision, video.unflatten(0, (-1, 2)))[None]
     ids, _, segments, offsets = pack([[conversation_ids([(QUESTION, "7")])]])
     states = []
@@ -97,7 +99,11 @@ def test_the_adapter_sees_what_was_trained_at_every_frame_size(trained, fp32):
     model = load_model(directory, device="cpu")
     assert model.chunk_frames == CHUNK_FRAMES
     script = sample_script(random.Random(1), 20)
-    for (height, width), (tall, wide), tokens in (((160, 160), (64, 64), 16), ((240, 320), (64, 80), 20), ((180, 320), (48, 96), 18)):
+    for (height, width), (tall, wide), tokens in (
+        ((160, 160), (64, 64), 16),
+        ((240, 320), (64, 80), 20),
+        ((180, 320), (48, 96), 18),
+    ):
         frames = np.stack([render(script, second, height, width) for second in range(4)])
         pictures = Frames(torch.from_numpy(frames).permute(0, 3, 1, 2), torch.arange(4).double())
         place = ChunkPlace(VideoOutline(100, 100.0), 0, 2, False)
@@ -111,7 +117,11 @@ def test_the_adapter_sees_what_was_trained_at_every_frame_size(trained, fp32):
 def test_the_tokenizer_and_training_cut_text_alike(trained):
     tokenizer = build_tokenizer()
     assert tokenizer.get_vocab() == VOCABULARY.ids
-    for text in ("What is at the Top left at <97.0 seconds>?", "0:42 1:13 so red star", "I don't know. Xylophone 59:59"):
+    for text in (
+        "What is at the Top left at <97.0 seconds>?",
+        "0:42 1:13 so red star",
+        "I don't know. Xylophone 59:59",
+    ):
         assert tokenizer(text, add_special_tokens=False)["input_ids"] == VOCABULARY.encode(text)
     assert len(VOCABULARY.encode("<3599.5 seconds>")) == 2
     assert tokenizer.decode(VOCABULARY.encode("I don't know.")) == "i don't know."

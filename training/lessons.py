@@ -51,7 +51,7 @@ class Bank:
         others = groups.get((None, None), groups[place, light])
         chosen = [rng.choice(others if rng.random() < 0.12 else groups[place, light]) for _ in range(chunks)]
         latest = LAST_TIME_S - chunks * BLOCK_S
-        anywhere = rng.choices((0, rng.randint(0, 480), rng.randint(0, latest)), (0.4, 0.4, 0.2))[0]
+        anywhere = rng.choices((0, rng.randint(0, 480), rng.randint(0, latest)), (0.3, 0.3, 0.4))[0]
         start = min(anywhere if start_s is None else start_s, latest)
         events = tuple(
             replace(event, start_s=event.start_s + start + BLOCK_S * index)

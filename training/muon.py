@@ -7,6 +7,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from training.workers import autocast
+
 
 class Muon(torch.optim.Optimizer):
     """For the matrices inside the network; embeddings, norms and biases go to AdamW.
@@ -52,7 +54,8 @@ def orthogonalise(matrices: Tensor) -> Tensor:
     wide = matrices.shape[1] <= matrices.shape[2]
     x = matrices if wide else matrices.transpose(1, 2)
     x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
-    for _ in range(5):
-        gram = x @ x.transpose(1, 2)
-        x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
+    with autocast():
+        for _ in range(5):
+            gram = x @ x.transpose(1, 2)
+            x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
     return x if wide else x.transpose(1, 2)

@@ -24,11 +24,11 @@ import numpy as np
 import torch
 
 from training.bank import render_bank
-from training.contrastive import ContrastiveHead, export_contrastive, recall, train_contrastive
 from training.evaluate import evaluate
 from training.export import export_model
 from training.language import VOCABULARY, LanguageModel, nano_config
 from training.lessons import ALL, DENSE, MIXED, TIMES, Bank
+from training.timed_head import ContrastiveHead, export_contrastive, recall, train_contrastive
 from training.tower import VisionModel, encode, train_tower
 from training.train_language import NanoTrainer
 from training.trainer import Lesson

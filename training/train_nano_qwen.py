@@ -23,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from transformers import Qwen3VLTextConfig, Qwen3VLVisionConfig
 
 from training.bank import FOUR_TO_THREE, SIXTEEN_TO_NINE, SQUARE, FrameSize, render_bank
@@ -70,14 +71,14 @@ PRESETS = {
     "cpu": Preset(
         bank_chunks=(12_000, 3_000, 3_000),
         vision=vision_config(128),
-        tower_steps=2200,
+        tower_steps=1400,
         language=text_config(128),
         lessons=[
-            Lesson("one-chunk", 500, (1,), DENSE, (3e-3, 4e-3)),
+            Lesson("one-chunk", 400, (1,), DENSE, (3e-3, 4e-3)),
             Lesson("two-chunks", 700, (1, 2, 2), MIXED, (4e-3, 4e-3)),
             Lesson("four-chunks", 1000, (1, 2, 4, 4), ALL, (4e-3, 4e-3)),
-            Lesson("ten-chunks", 1200, (2, 4, 6, 10, 10), ALL, (4e-3, 3e-3)),
-            Lesson("twenty-chunks", 1400, (2, 4, 10, 10, 20), ALL, (3e-3, 0.0)),
+            Lesson("ten-chunks", 1400, (2, 4, 6, 10, 10), ALL, (4e-3, 3e-3)),
+            Lesson("twenty-chunks", 2000, (2, 4, 10, 10, 20), ALL, (3e-3, 0.0)),
         ],
         step_chunks=20,
         workers=2,
@@ -116,15 +117,25 @@ def load_language_model(preset: Preset, out: Path) -> LanguageModel:
 
 
 def encode_banks(preset: Preset, out: Path) -> None:
-    """Every pair of frames through the encoder -> tokens.pt (chunks, pairs, 1 + depths, tokens, hidden), fp16."""
+    """Every pair of frames through the encoder -> tokens.pt (chunks, pairs, 1 + depths, tokens, hidden), fp16.
+
+    Every worker takes its share.
+    """
     vision = load_vision_model(preset, out).to(torch.get_default_device())
+    rank, workers = dist.get_rank(), dist.get_world_size()
     for name in SIZES:
         frames = np.load(out / name / "frames.npy", mmap_mode="r")
         parts = []
-        for part in np.array_split(frames, max(1, len(frames) // 100)):
+        for part in np.array_split(np.array_split(frames, workers)[rank], max(1, len(frames) // (100 * workers))):
             pairs = torch.tensor(part).unflatten(1, (-1, PAIR))  # (chunks, pairs, 2, height, width, 3)
             parts.append(encode(vision, pairs.flatten(0, 1)).unflatten(0, pairs.shape[:2]).half().cpu())
-        torch.save(torch.cat(parts), out / name / "tokens.pt")
+        torch.save(torch.cat(parts), out / name / f"tokens-{rank}.pt")
+        dist.barrier()
+        if rank == 0:
+            shares = [out / name / f"tokens-{share}.pt" for share in range(workers)]
+            torch.save(torch.cat([torch.load(share) for share in shares]), out / name / "tokens.pt")
+            for share in shares:
+                share.unlink()
 
 
 def open_banks(preset: Preset, out: Path) -> list[tuple[Bank, tuple[int, int]]]:
@@ -167,7 +178,7 @@ def main() -> None:
         banks = [out / name for name in SIZES]
         launch(train_tower, preset.workers, preset.device, banks, out, preset.vision, preset.tower_steps, seed)
     if "encode" in options.stage and not all((out / name / "tokens.pt").is_file() for name in SIZES):
-        launch(encode_banks, 1, preset.device, preset, out)
+        launch(encode_banks, preset.workers, preset.device, preset, out)
     if "language" in options.stage:
         launch(train_language, preset.workers, preset.device, preset, out, seed)
     if "export" in options.stage:

@@ -101,7 +101,8 @@ class VideoX2L:
         """Load a model by hub id, directory, or "nano" for the bundled one.
 
         device, dtype, revision, device_map, quantization_config, max_pixels, min_pixels: see `load_model`.
-        encoder: a CLIP or SigLIP hub id or directory; by default the one the checkpoint brings, if it does.
+        encoder: a CLIP or SigLIP hub id or directory, or the directory of a contrastive head trained for the model; by
+            default the one the checkpoint brings, if it does.
         oracle: by default "contrastive" where there is an encoder, else "attention".
         compressor: by name, or one made already.
         compression: settings of a compressor by name, or of the default one.
@@ -120,7 +121,11 @@ class VideoX2L:
             min_pixels=min_pixels,
         )
         if isinstance(encoder, str | Path):
-            encoder = HubDualEncoder(encoder, mllm.device, mllm.dtype)
+            encoder = (
+                ContrastiveHead.from_directory(Path(encoder), mllm)
+                if ContrastiveHead.is_at(encoder)
+                else HubDualEncoder(encoder, mllm.device, mllm.dtype)
+            )
         encoder = encoder or ContrastiveHead.of(mllm)
         oracle = oracle or ("contrastive" if encoder else "attention")
         if compressor is None or isinstance(compressor, str):

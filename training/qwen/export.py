@@ -66,9 +66,7 @@ def export_model(vision: VisionModel, model: LanguageModel, directory: Path) -> 
     tokenizer = build_tokenizer()
     build_model(vision, model).half().save_pretrained(directory)
     Qwen3VLProcessor(
-        Qwen2VLImageProcessor(
-            patch_size=patch, size={"shortest_edge": 32 * 32, "longest_edge": FRAME_PIXELS}, **means
-        ),
+        Qwen2VLImageProcessor(patch_size=patch, size={"shortest_edge": 32 * 32, "longest_edge": FRAME_PIXELS}, **means),
         tokenizer,
         Qwen3VLVideoProcessor(
             patch_size=patch,

@@ -161,7 +161,7 @@ class VisionModel(nn.Module):
         patches = patchify(frames, self.config)
         states = patches @ visual.patch_embed.proj.weight.flatten(1).T + visual.patch_embed.proj.bias
         states = states + (visual.pos_embed(indices) * weights[:, :, None]).sum(1)
-        deep = []
+        deep: list[Tensor] = []
         for depth, block in enumerate(visual.blocks):
             normed = block.norm1(states)
             query, key, value = block.attn.qkv(normed).unflatten(2, (3, block.attn.num_heads, -1)).unbind(2)
@@ -284,7 +284,9 @@ def measure(vision: VisionModel, frames: Tensor, labels: Tensor) -> dict[str, fl
     truth = token_labels(labels, vision.grid(frames))
     needle = truth[..., 0] > 0
     accuracy = {}
-    for index, (name, logits) in enumerate(zip(vision.groups, vision.classify(encode(vision, frames)[:, 0]), strict=True)):
+    for index, (name, logits) in enumerate(
+        zip(vision.groups, vision.classify(encode(vision, frames)[:, 0]), strict=True)
+    ):
         asked = needle if index < 3 or name == "moment" else truth[..., index] != IGNORE
         accuracy[name] = round((logits.argmax(-1) == truth[..., index])[asked].float().mean().item(), 4)
         if index == 0:

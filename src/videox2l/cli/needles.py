@@ -97,6 +97,9 @@ def evaluate(
     size: Size = "160x160",
     video_fps: Rate = 2.0,
     haystack: Haystack = None,
+    turns: Annotated[
+        int, typer.Option(help="Ask in conversations of so many turns, whose earlier ones stay in the context.")
+    ] = 1,
     only: Annotated[
         bool, typer.Option(help="Measure these settings alone, without what they are compared with.")
     ] = False,
@@ -122,7 +125,7 @@ def evaluate(
         haystacks=tuple(haystack or ()),
         questions=questions,
     )
-    what = NeedleEvaluation(videos, needle_settings, sampling_options.sampling())
+    what = NeedleEvaluation(videos, needle_settings, sampling_options.sampling(), turns)
     engine = engine_options.engine()
     asked = Setting.of(engine)
     with progress_bar("answers") as bar:

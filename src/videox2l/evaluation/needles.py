@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 import tempfile
 import time
@@ -17,7 +18,7 @@ from videox2l.evaluation.needles_result import NeedlesResult, Outcome, SettingRe
 from videox2l.evaluation.settings import Setting, check_settings, comparison, of_size
 from videox2l.selection.top_k import TopK
 from videox2l.store import open_store
-from videox2l.synthesis.plan import NeedlePlan, NeedleSettings
+from videox2l.synthesis.plan import NeedlePlan, NeedleSettings, NeedleVideo
 from videox2l.synthesis.questions import Question, final_answer
 from videox2l.synthesis.writer import VideoFormat
 from videox2l.video import Sampling
@@ -32,6 +33,8 @@ class NeedleEvaluation:
 
     videos: how many. needles: what they and their questions are like; questions of each task are asked per video.
     sampling: which frames are looked at.
+    turns: questions in a conversation, whose earlier turns stay in the context with the answers that were given; 1 by
+        default: each question is asked alone. From 2 on a video's questions come in mixed order.
     """
 
     videos: int = 60
@@ -39,10 +42,20 @@ class NeedleEvaluation:
         default_factory=lambda: NeedleSettings(minutes=100 / 60, seed=0, format=VideoFormat(fps=2), questions=5)
     )
     sampling: Sampling = field(default_factory=Sampling)
+    turns: int = 1
 
     def __post_init__(self) -> None:
         if self.videos < 1:
             raise SettingsError(f"videos={self.videos} is none: pass 1 or more")
+        if self.turns < 1:
+            raise SettingsError(f"turns={self.turns} are none: pass 1 or more")
+
+    def conversations(self, video: NeedleVideo) -> list[tuple[Question, ...]]:
+        """A video's questions as they are asked, turn by turn; the last conversation may be shorter."""
+        questions = list(video.questions)
+        if self.turns > 1:
+            random.Random(f"turns {self.needles.seed} {video.number}").shuffle(questions)
+        return [tuple(questions[start : start + self.turns]) for start in range(0, len(questions), self.turns)]
 
 
 @dataclass(frozen=True)
@@ -91,11 +104,13 @@ def evaluate_needles(
                 index = setting_engine.index(file, evaluation.sampling)
                 index_s[setting.name] += built_s.setdefault(index.key, index.seconds)
                 started = time.perf_counter()
-                for question in video.questions:
-                    answer = setting_engine.ask(index, question.text, generation=GENERATION)
-                    outcomes[setting.name].append(judge(answer, question, setting, number))
-                    answers += 1
-                    progress(EvaluationProgress(number, evaluation.videos, answers, total))
+                for questions in evaluation.conversations(video):
+                    chat = setting_engine.chat(index)
+                    for question in questions:
+                        answer = chat.ask(question.text, generation=GENERATION)
+                        outcomes[setting.name].append(judge(answer, question, setting, number))
+                        answers += 1
+                        progress(EvaluationProgress(number, evaluation.videos, answers, total))
                 ask_s[setting.name] += time.perf_counter() - started
             file.unlink()
     if not answers:
@@ -106,6 +121,7 @@ def evaluate_needles(
         videos=evaluation.videos,
         needles=evaluation.needles,
         sampling=evaluation.sampling,
+        turns=evaluation.turns,
         notes=plan.notes,
         settings=tuple(
             SettingResult(setting, tuple(outcomes[setting.name]), index_s[setting.name], ask_s[setting.name])

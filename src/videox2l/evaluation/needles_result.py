@@ -16,6 +16,7 @@ from videox2l import __version__
 from videox2l.evaluation.intervals import Estimate, mean_accuracy, mean_difference, wilson
 from videox2l.evaluation.settings import Setting
 from videox2l.synthesis.plan import NeedleSettings
+from videox2l.synthesis.questions import final_answer
 from videox2l.video import Sampling
 
 DETAIL_TASKS = ("attribute", "where", "when", "exist")
@@ -39,6 +40,12 @@ class Outcome:
     recall: Mapping[str, float]
     cache_tokens: int
     full_cache_tokens: int
+
+    @property
+    def number(self) -> int | None:
+        """The answer, where it is a number."""
+        answer = final_answer(self.text)
+        return int(answer) if answer.isdecimal() else None
 
 
 @dataclass(frozen=True)
@@ -77,6 +84,12 @@ class SettingResult:
         """Share of a task's questions answered word for word."""
         outcomes = self.of(task)
         return wilson(sum(outcome.is_right for outcome in outcomes), len(outcomes))
+
+    def within_one(self, task: str) -> Estimate:
+        """Share of a task's questions answered by a number that is the right one or next to it."""
+        outcomes = self.of(task)
+        near = (outcome.number is not None and abs(outcome.number - int(outcome.truth)) <= 1 for outcome in outcomes)
+        return wilson(sum(near), len(outcomes))
 
     def prior(self, task: str) -> float:
         """Accuracy of always giving the task's most frequent answer."""
@@ -129,6 +142,7 @@ class SettingResult:
                 task: {**_rounded(self.accuracy(task)), "recall": _rounded_recall(self.recall(task))}
                 for task in self.tasks
             },
+            "count_within_one": _rounded(self.within_one("count")) if "count" in self.tasks else None,
             "detail": {**_rounded(self.detail_accuracy), "recall": _rounded_recall(self.detail_recall)},
             "index_s": round(self.index_s, 2),
             "ask_s": round(self.ask_s, 2),
@@ -137,13 +151,17 @@ class SettingResult:
 
 @dataclass(frozen=True)
 class NeedlesResult:
-    """Every setting on the same videos and questions; the first setting is the one the others are compared with."""
+    """Every setting on the same videos and questions; the first setting is the one the others are compared with.
+
+    turns: questions in a conversation.
+    """
 
     model: str
     model_fingerprint: str
     videos: int
     needles: NeedleSettings
     sampling: Sampling
+    turns: int
     notes: tuple[str, ...]
     settings: tuple[SettingResult, ...]
 
@@ -162,6 +180,7 @@ class NeedlesResult:
             "videos": self.videos,
             "needles": needles,
             "sampling": asdict(self.sampling),
+            "turns": self.turns,
             "notes": list(self.notes),
             "tasks": {
                 task: {"asked": len(first.of(task)), "prior": round(first.prior(task), 4)} for task in first.tasks

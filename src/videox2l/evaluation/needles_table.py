@@ -14,9 +14,10 @@ def needles_table(result: NeedlesResult) -> RenderableType:
     """A table to print with rich, and lines that say what was measured."""
     table = one_setting(result.settings[0]) if len(result.settings) == 1 else many_settings(result)
     needles = result.needles
+    asked = "" if result.turns == 1 else f", asked in conversations of {result.turns} turns"
     measured = (
         f"{result.model}: {result.videos} fresh videos of {needles.duration_s:.0f} s, seed {needles.seed}, "
-        f"{len(result.settings[0].outcomes)} questions in each setting; exact match with 95% intervals. recall: "
+        f"{len(result.settings[0].outcomes)} questions in each setting{asked}; exact match with 95% intervals. recall: "
         "share of the needles' chunks among the k of highest score (@k), and among those read in full detail (read)"
     )
     return Group(Text(measured), table, *(Text(f"note: {note}") for note in result.notes))

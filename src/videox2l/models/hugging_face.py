@@ -29,6 +29,7 @@ from videox2l.models.generation_config import end_ids, own_decoding
 from videox2l.models.model_digest import with_quantization, with_switches
 from videox2l.models.self_check import check_decoder
 from videox2l.models.takeover import give_back, take_over
+from videox2l.models.unknown_words import unknown_words
 from videox2l.types import ChunkPlace, VideoOutline
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
@@ -277,8 +278,8 @@ class HuggingFaceMLLM(MLLM):
         return torch.tensor(ids[ids.index(self.visual_token_id) + 1 :], dtype=torch.long)
 
     def unknown_words(self, text: str) -> tuple[str, ...]:
-        """None: these models' tokenizers can write anything."""
-        return ()
+        """Words that become the unknown token; none with most tokenizers, which can write anything."""
+        return unknown_words(self.tokenizer, text)
 
     def embed(self, ids: Tensor) -> Tensor:
         """Text token embeddings, (n, hidden)."""

@@ -388,8 +388,9 @@ ASK: dict[str, Callable[[VideoScript, random.Random], Question | None]] = {
     "look": _look,
     "glance": _glance,
 }
-"""By task: draw one question about a script, None where there is nothing to ask; with the terse training tasks, and "strange":
-questions like those of "unknown", of other templates, to train on."""
+"""By task: draw one question about a script, None where there is nothing to ask.
+
+With the terse tasks for training, and "strange": questions like those of "unknown", of other templates, to train on."""
 
 WORD_PATTERN = r"<[a-z/]+>|\d+:\d\d|[a-z]+|\d+|[^\sa-z\d]"
 """What one token is, after lower-casing: a marker, a time, a word, a number or a punctuation mark."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from videox2l.errors import ModelError
 from videox2l.models.checkpoint import checkpoint_fingerprint, load_weights
 from videox2l.tracks.dual_encoder import DualEncoder
 from videox2l.types import Frames, VideoTokens
@@ -39,9 +41,28 @@ class ContrastiveHead(DualEncoder):
     def of(cls, model: MLLM) -> ContrastiveHead | None:
         """The head in the contrastive/ directory of a model's checkpoint; None if there is none."""
         home = None if model.directory is None else model.directory / "contrastive"
-        if home is None or not home.is_dir():
-            return None
+        return cls.from_directory(home, model) if home is not None and home.is_dir() else None
+
+    @staticmethod
+    def is_at(source: str | Path) -> bool:
+        """Whether a directory holds a contrastive head."""
+        file = Path(source) / "config.json"
+        return file.is_file() and json.loads(file.read_text()).get("model_type") == "contrastive_head"
+
+    @classmethod
+    def from_directory(cls, home: Path, model: MLLM) -> ContrastiveHead:
+        """The head in a directory, for the model it was trained on.
+
+        Raises: ModelError if it was trained on visual tokens or words of another model.
+        """
         config = json.loads((home / "config.json").read_text())
+        own = {"hidden_size": model.embed(torch.zeros(1).long()).shape[-1], "vocab_size": len(model.tokenizer)}
+        for name, value in own.items():
+            if config[name] != value:
+                raise ModelError(
+                    f"the contrastive head in {home} was trained for a {name} of {config[name]}, and {model.name} has "
+                    f"{value}: train one for this model"
+                )
         with torch.device("meta"):
             module = HeadModule(
                 config["hidden_size"], config["inner_size"], config["embedding_size"], config["vocab_size"]

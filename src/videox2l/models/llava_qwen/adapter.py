@@ -22,6 +22,7 @@ from videox2l.models.forward import Forward
 from videox2l.models.generation_config import end_ids, own_decoding, read_generation_config
 from videox2l.models.llava_qwen.config import LlavaQwenConfig
 from videox2l.models.llava_qwen.model import LlavaQwenModel
+from videox2l.models.unknown_words import unknown_words
 from videox2l.types import VideoOutline
 
 
@@ -107,12 +108,7 @@ class LlavaQwen(MLLM):
 
     def unknown_words(self, text: str) -> tuple[str, ...]:
         """Words that become the unknown token, in the order they stand."""
-        unknown = self.tokenizer.unk_token_id
-        if unknown is None:
-            return ()
-        encoded = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-        spans = zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
-        return tuple(dict.fromkeys(text[start:end] for token, (start, end) in spans if token == unknown))
+        return unknown_words(self.tokenizer, text)
 
     def embed(self, ids: Tensor) -> Tensor:
         """Text token embeddings, (n, hidden)."""
