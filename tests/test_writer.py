@@ -89,7 +89,7 @@ def test_questions_have_vnbench_fields_and_four_tries_with_the_answer_at_every_l
         assert (tmp_path / entry["video"]).is_file()
         assert entry["options"]["ABCD".index(entry["gt_option"])] == entry["gt"]
         assert all(0 <= time_s < entry["length"] for time_s in entry["needle_time"])
-    assert len(entries) == 4 * report.questions and report.questions == 16
+    assert len(entries) == 4 * report.questions and report.questions == 20
     for first in range(0, len(entries), 4):
         four = entries[first : first + 4]
         assert [entry["try"] for entry in four] == [0, 1, 2, 3]
