@@ -20,6 +20,7 @@ from videox2l.evaluation.needles_table import needles_table
 from videox2l.evaluation.settings import Setting, comparison
 from videox2l.oracles.base import Oracle
 from videox2l.synthesis.plan import NeedlePlan, NeedleSettings
+from videox2l.synthesis.questions import TASKS
 from videox2l.synthesis.writer import VideoFormat
 
 SMALL = NeedleEvaluation(
@@ -44,7 +45,7 @@ def test_every_setting_answers_the_same_questions(result: NeedlesResult):
     assert all(questions == asked[0] for questions in asked)
     plan = NeedlePlan(SMALL.needles)
     assert asked[0] == [(v, q.task, q.answer) for v in range(2) for q in plan.video(v).questions]
-    assert {"attribute", "where", "when", "exist", "at", "order", "count", "global"} == set(result.settings[0].tasks)
+    assert set(result.settings[0].tasks) == set(TASKS)
 
 
 def test_the_one_level_has_the_cache_size_of_the_setting_it_stands_against(result: NeedlesResult):
@@ -139,11 +140,51 @@ def test_the_result_is_json_and_a_table(result: NeedlesResult):
         assert "attribute" in text and "prior" in text and "random" in text
 
 
+def test_turns_of_a_conversation_stay_in_the_context(video_xl, monkeypatch):
+    seen = []
+    stream = VideoX2L.stream
+
+    def noted(self, index, question, history=(), **settings):
+        seen.append((question, tuple(turn.question for turn in history)))
+        return stream(self, index, question, history=history, **settings)
+
+    monkeypatch.setattr(VideoX2L, "stream", noted)
+    evaluation = replace(SMALL, videos=1, turns=3)
+    result = evaluate_needles(VideoX2L(video_xl), SETTINGS[:1], evaluation)
+    questions = NeedlePlan(SMALL.needles).video(0).questions
+    assert sorted(question for question, _ in seen) == sorted(question.text for question in questions)
+    assert [question for question, _ in seen] != [question.text for question in questions]
+    for place, (_, history) in enumerate(seen):
+        assert history == tuple(question for question, _ in seen[place - place % 3 : place])
+    assert result.to_json()["turns"] == 3
+    with pytest.raises(SettingsError, match="turns=0"):
+        replace(SMALL, turns=0)
+
+
+def test_a_count_next_to_the_right_one_is_near(result: NeedlesResult):
+    counted = replace(result["fine"].of("count")[0], truth="4")
+    texts = ["4", "0:12 0:50 so 3", "5", "2", "four", "4 4"]
+    outcomes = tuple(replace(counted, text=text) for text in texts)
+    assert replace(result["fine"], outcomes=outcomes).within_one("count").value == 0.5
+
+
+def test_answerable_questions_that_are_refused_are_counted(result: NeedlesResult):
+    good, unknown = result["fine"].of("where")[0], result["fine"].of("unknown")[0]
+    outcomes = (
+        replace(good, text="top left"),
+        replace(good, text="I don't know."),
+        replace(unknown, text="i don't know"),
+    )
+    refused = replace(result["fine"], outcomes=outcomes)
+    assert refused.refused.value == 0.5
+    assert refused.to_json()["refused"]["value"] == 0.5
+
+
 def test_progress_reaches_the_last_question(video_xl):
     seen: list[EvaluationProgress] = []
     evaluate_needles(VideoX2L(video_xl), SETTINGS[:1], replace(SMALL, videos=1), seen.append)
     assert (seen[0].video, seen[0].answers) == (0, 0)
-    assert seen[-1].answers == seen[-1].total_answers == 8
+    assert seen[-1].answers == seen[-1].total_answers == len(NeedlePlan(SMALL.needles).video(0).questions)
 
 
 @pytest.mark.parametrize(
@@ -259,6 +300,7 @@ def test_an_answer_is_right_word_for_word():
     assert words("0:42") == words(" 0:42 ")
     assert words("0:4") != words("0:42")
     assert words("red star") != words("star red")
+    assert words("0:42 1:13 so red star") == words("Red star")
 
 
 def test_wilson_matches_published_values():

@@ -29,8 +29,10 @@ BRIEF = replace(
     tower=ConvTowerConfig(channels=(8, 16, 16, 32)),
     tower_steps=5,
     language=nano_config(hidden=64, layers=3, heads=4, kv_heads=2, mlp=96),
-    lessons=[Lesson("one-chunk", 30, (1,), DENSE, (1e-3, 1e-3)), Lesson("more", 30, (1, 3), ALL, (1e-3, 0.0))],
-    step_chunks=8,
+    lessons=[
+        Lesson("one-chunk", 30, (1,), 8, DENSE, (1e-3, 1e-3)),
+        Lesson("more", 30, (1, 3), 8, ALL, (1e-3, 0.0)),
+    ],
     contrastive_steps=5,
 )
 
@@ -41,7 +43,6 @@ BRIEF_QWEN = replace(
     tower_steps=10,
     language=text_config(64, layers=3, heads=4, mlp=96),
     lessons=BRIEF.lessons,
-    step_chunks=6,
 )
 
 

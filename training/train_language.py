@@ -21,23 +21,20 @@ QUESTIONS_A_CHUNK = 3
 class NanoTrainer(Trainer):
     """Training of nano by one worker.
 
-    model: to train. bank: what its videos are composed of. step_chunks: chunks that a worker compresses in a step. The
-    others as for `Trainer`.
+    model: to train. bank: what its videos are composed of. The others as for `Trainer`.
     """
 
     model: LanguageModel
 
-    def __init__(
-        self, model: LanguageModel, bank: Bank, lessons: Sequence[Lesson], out: Path, *, seed: int, step_chunks: int
-    ):
+    def __init__(self, model: LanguageModel, bank: Bank, lessons: Sequence[Lesson], out: Path, *, seed: int):
         super().__init__(model, matrices_of(model.decoder, lambda name: "embed" in name), lessons, out, seed=seed)
-        self.bank, self.step_chunks = bank, step_chunks
+        self.bank = bank
 
     def loss(self, lesson: Lesson, chunks: int, shared: random.Random, own: random.Random) -> Tensor:
         """Cross-entropy of the answers to questions about a few videos, over all rounds of the step."""
         step = draw_step(shared, chunks)
-        videos = max(2, min(self.step_chunks * 2 // 5, self.step_chunks // chunks))
-        per_round = QUESTIONS_A_CHUNK * self.step_chunks // (videos * len(step.readings))
+        videos = max(2, min(lesson.step_chunks * 2 // 5, lesson.step_chunks // chunks))
+        per_round = QUESTIONS_A_CHUNK * lesson.step_chunks // (videos * len(step.readings))
         composed = [self.bank.compose(own, chunks) for _ in range(videos)]
         visual = torch.stack([tokens for tokens, _, _ in composed])
         starts = torch.tensor([start for _, start, _ in composed])

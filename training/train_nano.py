@@ -49,7 +49,6 @@ class Preset:
     tower_steps: how long tower and projector are trained.
     language: configuration of the language model.
     lessons: its curriculum.
-    step_chunks: chunks that a worker compresses in a step.
     workers: one-thread processes, or one with a GPU.
     device: of the workers, "cpu" or "cuda".
     contrastive_steps: how long the contrastive head is trained.
@@ -60,7 +59,6 @@ class Preset:
     tower_steps: int
     language: VideoXLConfig
     lessons: list[Lesson]
-    step_chunks: int
     workers: int
     device: str
     contrastive_steps: int
@@ -73,13 +71,12 @@ PRESETS = {
         tower_steps=1800,
         language=nano_config(),
         lessons=[
-            Lesson("one-chunk", 490, (1,), DENSE, (3e-3, 4e-3)),
-            Lesson("two-chunks", 1150, (1, 2, 2), MIXED, (4e-3, 4e-3)),
-            Lesson("four-chunks", 1110, (1, 2, 3, 4), ALL, (4e-3, 4e-3)),
-            Lesson("look-up", 760, (1, 2, 2, 4), TIMES, (4e-3, 4e-3)),
-            Lesson("ten-chunks", 4550, (2, 4, 6, 8, 10, 10, 16), ALL, (4e-3, 0.0)),
+            Lesson("one-chunk", 490, (1,), 40, DENSE, (3e-3, 4e-3)),
+            Lesson("two-chunks", 1150, (1, 2, 2), 40, MIXED, (4e-3, 4e-3)),
+            Lesson("four-chunks", 1110, (1, 2, 3, 4), 40, ALL, (4e-3, 4e-3)),
+            Lesson("look-up", 760, (1, 2, 2, 4), 40, TIMES, (4e-3, 4e-3)),
+            Lesson("ten-chunks", 4550, (2, 4, 6, 8, 10, 10, 16), 40, ALL, (4e-3, 0.0)),
         ],
-        step_chunks=40,
         workers=2,
         device="cpu",
         contrastive_steps=1200,
@@ -90,13 +87,12 @@ PRESETS = {
         tower_steps=3000,
         language=nano_config(hidden=256, layers=6, heads=8, kv_heads=4, mlp=704),
         lessons=[
-            Lesson("one-chunk", 490, (1,), DENSE, (2e-3, 3e-3)),
-            Lesson("two-chunks", 1150, (1, 2, 2), MIXED, (3e-3, 3e-3)),
-            Lesson("four-chunks", 1110, (1, 2, 3, 4), ALL, (3e-3, 3e-3)),
-            Lesson("look-up", 760, (1, 2, 2, 4), TIMES, (3e-3, 3e-3)),
-            Lesson("thirty-chunks", 6000, (2, 4, 8, 10, 16, 30), ALL, (3e-3, 0.0)),
+            Lesson("one-chunk", 490, (1,), 320, DENSE, (2e-3, 3e-3)),
+            Lesson("two-chunks", 1150, (1, 2, 2), 320, MIXED, (3e-3, 3e-3)),
+            Lesson("four-chunks", 1110, (1, 2, 3, 4), 320, ALL, (3e-3, 3e-3)),
+            Lesson("look-up", 760, (1, 2, 2, 4), 320, TIMES, (3e-3, 3e-3)),
+            Lesson("thirty-chunks", 6000, (2, 4, 8, 10, 16, 30), 320, ALL, (3e-3, 0.0)),
         ],
-        step_chunks=320,
         workers=1,
         device="cuda",
         contrastive_steps=1800,
@@ -145,7 +141,7 @@ def train_language(preset: Preset, out: Path, seed: int) -> None:
     """One worker of the language stage."""
     torch.manual_seed(seed)
     model = start_language_model(preset, load_vision_model(preset, out))
-    NanoTrainer(model, Bank(out / "bank"), preset.lessons, out, seed=seed, step_chunks=preset.step_chunks).run()
+    NanoTrainer(model, Bank(out / "bank"), preset.lessons, out, seed=seed).run()
 
 
 def train_head(preset: Preset, out: Path, seed: int) -> None:

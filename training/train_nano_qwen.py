@@ -52,7 +52,6 @@ class Preset:
     tower_steps: how long it is trained.
     language: configuration of the decoder.
     lessons: its curriculum.
-    step_chunks: chunks that a worker prefills in a step.
     workers: one-thread processes, or one with a GPU.
     device: of the workers, "cpu" or "cuda".
     """
@@ -62,7 +61,6 @@ class Preset:
     tower_steps: int
     language: Qwen3VLTextConfig
     lessons: list[Lesson]
-    step_chunks: int
     workers: int
     device: str
 
@@ -71,16 +69,15 @@ PRESETS = {
     "cpu": Preset(
         bank_chunks=(12_000, 3_000, 3_000),
         vision=vision_config(128),
-        tower_steps=1400,
+        tower_steps=3000,
         language=text_config(128),
         lessons=[
-            Lesson("one-chunk", 400, (1,), DENSE, (3e-3, 4e-3)),
-            Lesson("two-chunks", 700, (1, 2, 2), MIXED, (4e-3, 4e-3)),
-            Lesson("four-chunks", 1000, (1, 2, 4, 4), ALL, (4e-3, 4e-3)),
-            Lesson("ten-chunks", 1400, (2, 4, 6, 10, 10), ALL, (4e-3, 3e-3)),
-            Lesson("twenty-chunks", 2000, (2, 4, 10, 10, 20), ALL, (3e-3, 0.0)),
+            Lesson("one-chunk", 500, (1,), 12, DENSE, (3e-3, 4e-3)),
+            Lesson("two-chunks", 700, (1, 2, 2), 12, MIXED, (4e-3, 4e-3)),
+            Lesson("four-chunks", 900, (1, 2, 4, 4), 16, ALL, (4e-3, 4e-3)),
+            Lesson("ten-chunks", 1000, (2, 4, 6, 10, 10), 20, ALL, (4e-3, 3e-3)),
+            Lesson("twenty-chunks", 1200, (2, 4, 10, 10, 20), 20, ALL, (3e-3, 0.0)),
         ],
-        step_chunks=20,
         workers=2,
         device="cpu",
     ),
@@ -149,7 +146,7 @@ def train_language(preset: Preset, out: Path, seed: int) -> None:
     torch.manual_seed(seed)
     model = start_language_model(preset, load_vision_model(preset, out))
     banks = open_banks(preset, out)
-    QwenTrainer(model, banks, preset.lessons, out, seed=seed, step_chunks=preset.step_chunks).run()
+    QwenTrainer(model, banks, preset.lessons, out, seed=seed).run()
 
 
 def measure(preset: Preset, out: Path) -> None:

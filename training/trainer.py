@@ -27,6 +27,7 @@ class Lesson:
     name: for the curve and the checkpoint behind it.
     steps: how long it is trained.
     chunks: how many chunks a video has, drawn from this list.
+    step_chunks: how many chunks a worker's videos of one step have together.
     tasks: the share of each task in the questions.
     lr: learning rates at its start and at its end.
     """
@@ -34,6 +35,7 @@ class Lesson:
     name: str
     steps: int
     chunks: tuple[int, ...]
+    step_chunks: int
     tasks: dict[str, float]
     lr: tuple[float, float]
 

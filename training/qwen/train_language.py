@@ -27,7 +27,7 @@ class QwenTrainer(Trainer):
     """Training of nano-qwen by one worker.
 
     model: to train. banks: what its videos are composed of, with the rows and columns of their visual tokens; three
-    in four steps are of the first. step_chunks: chunks that a worker prefills in a step. The others as for `Trainer`.
+    in four steps are of the first. The others as for `Trainer`.
     """
 
     model: LanguageModel
@@ -40,17 +40,16 @@ class QwenTrainer(Trainer):
         out: Path,
         *,
         seed: int,
-        step_chunks: int,
     ):
         super().__init__(model, matrices_of(model.decoder), lessons, out, seed=seed)
-        self.banks, self.step_chunks = banks, step_chunks
+        self.banks = banks
 
     def loss(self, lesson: Lesson, chunks: int, shared: random.Random, own: random.Random) -> Tensor:
         """Cross-entropy of the answers in conversations about a few videos."""
         bank, grid = self.banks[0] if shared.random() < 0.75 else shared.choice(self.banks)
-        videos = max(1, self.step_chunks // chunks)
+        videos = max(1, lesson.step_chunks // chunks)
         composed = [bank.compose(own, chunks) for _ in range(videos)]
-        count = QUESTIONS_A_CHUNK * self.step_chunks // videos
+        count = QUESTIONS_A_CHUNK * lesson.step_chunks // videos
         conversations = [
             draw_conversations(own, draw_questions(own, script, lesson.tasks, count)) for _, _, script in composed
         ]

@@ -17,6 +17,7 @@ from videox2l.evaluation.intervals import Estimate, mean_accuracy, mean_differen
 from videox2l.evaluation.settings import Setting
 from videox2l.synthesis.plan import NeedleSettings
 from videox2l.synthesis.questions import final_answer
+from videox2l.synthesis.unknown import UNKNOWN_ANSWER
 from videox2l.video import Sampling
 
 DETAIL_TASKS = ("attribute", "where", "when", "exist")
@@ -91,6 +92,13 @@ class SettingResult:
         near = (outcome.number is not None and abs(outcome.number - int(outcome.truth)) <= 1 for outcome in outcomes)
         return wilson(sum(near), len(outcomes))
 
+    @property
+    def refused(self) -> Estimate:
+        """Share of the questions that have an answer in the video and were answered "I don't know"."""
+        outcomes = [outcome for outcome in self.outcomes if outcome.truth != UNKNOWN_ANSWER]
+        refused = (outcome.text.lower().startswith(UNKNOWN_ANSWER.lower()) for outcome in outcomes)
+        return wilson(sum(refused), len(outcomes))
+
     def prior(self, task: str) -> float:
         """Accuracy of always giving the task's most frequent answer."""
         outcomes = self.of(task)
@@ -142,6 +150,7 @@ class SettingResult:
                 task: {**_rounded(self.accuracy(task)), "recall": _rounded_recall(self.recall(task))}
                 for task in self.tasks
             },
+            "refused": _rounded(self.refused) if set(self.tasks) != {"unknown"} else None,
             "count_within_one": _rounded(self.within_one("count")) if "count" in self.tasks else None,
             "detail": {**_rounded(self.detail_accuracy), "recall": _rounded_recall(self.detail_recall)},
             "index_s": round(self.index_s, 2),
