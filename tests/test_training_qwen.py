@@ -2,6 +2,7 @@
 
 import random
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -125,6 +126,23 @@ def test_the_tokenizer_and_training_cut_text_alike(trained):
         assert tokenizer(text, add_special_tokens=False)["input_ids"] == VOCABULARY.encode(text)
     assert len(VOCABULARY.encode("<3599.5 seconds>")) == 2
     assert tokenizer.decode(VOCABULARY.encode("I don't know.")) == "i don't know."
+    for answer in ("I don't know", "0:42 0:44 green star so 7"):
+        ids = VOCABULARY.encode(answer)
+        texts = [tokenizer.decode(ids[:length]) for length in range(1, len(ids) + 1)]
+        assert texts[-1] == answer.lower()  # as it is streamed, piece by piece
+        assert all(later.startswith(earlier) for earlier, later in pairwise(texts))
+
+
+@torch.no_grad()
+def test_visual_tokens_are_asked_for_the_time_that_stands_before_them(trained):
+    _, model, _ = trained
+    starts = torch.tensor([0, 97])
+    times = starts[:, None] + 2 * torch.arange(3)
+    clocks = model.word_table()[VOCABULARY.ids["0:00"] :][times]  # (2, 3, hidden)
+    telling = clocks[:, :, None].expand(-1, -1, 4, -1) * 20
+    other = clocks.flip(0)[:, :, None].expand(-1, -1, 4, -1) * 20
+    table = model.word_table()
+    assert model.time_loss(table, telling, starts) < model.time_loss(table, other, starts)
 
 
 def test_conversations_are_those_of_the_chat_template(trained):

@@ -32,6 +32,8 @@ HALF_SECOND, VISION_START, VISION_END = (
 )
 SHORT = 600
 """Tokens up to which a video's attention is computed by plain products."""
+TIMED_DEPTH = 2
+"""Layers behind which visual tokens are to know their time."""
 WAVE_PERIODS_S = tuple(4 * 2**octave for octave in range(12))
 
 
@@ -48,7 +50,7 @@ def text_config(hidden: int = 128, layers: int = 5, heads: int = 4, mlp: int = 3
         max_position_embeddings=16384,
         rope_parameters={
             "rope_type": "default",
-            "rope_theta": 1e6,
+            "rope_theta": 1e8,  # half of a head hardly turns over the positions of an hour, and can tell contents apart
             "mrope_section": [8, 8, 8],
             "mrope_interleaved": True,
         },
@@ -68,11 +70,16 @@ def time_waves() -> Tensor:
 
 @dataclass
 class Memory:
-    """KVs of a batch of videos: rotated keys, and values, per layer, (B, n_h, n, d_h); next_position stands behind."""
+    """A batch of videos, prefilled.
+
+    keys, values: of every layer, (B, n_h, n, d_h), keys rotated. next_position: the one behind them. early: states of
+    the visual tokens behind the first TIMED_DEPTH layers, (B, pairs, tokens, hidden).
+    """
 
     keys: list[Tensor]
     values: list[Tensor]
     next_position: int
+    early: Tensor
 
 
 def video_positions(pairs: int, rows: int, columns: int, gaps: list[int]) -> tuple[Tensor, int]:
@@ -164,7 +171,16 @@ class LanguageModel(nn.Module):
             hidden = self._finish(layer, hidden, attend(query, key, value, causal))
             if depth < depths - 1:
                 hidden = hidden + deep[:, depth]
-        return Memory(keys, values, following)
+            if depth == TIMED_DEPTH - 1:
+                early = hidden[:, len(PROMPT) :].unflatten(1, (pairs, -1))[:, :, 3:-1]
+        return Memory(keys, values, following, early)
+
+    def time_loss(self, table: Tensor, early: Tensor, start_s: Tensor) -> Tensor:
+        """How badly early states (B, pairs, tokens, hidden) of visual tokens tell the time that stands before them."""
+        times = table[FIRST_CLOCK_ID:FIRST_WRITTEN_ID]
+        truth = start_s[:, None] + 2 * torch.arange(early.shape[1])  # (B, pairs)
+        logits = F.rms_norm(early.float(), early.shape[-1:]) @ times.float().T
+        return F.cross_entropy(logits.flatten(0, 2), truth[..., None].expand(logits.shape[:3]).flatten())
 
     def read(self, table: Tensor, memory: Memory, ids: Tensor, segments: Tensor, offsets: Tensor) -> Tensor:
         """Final states (B, n, hidden) of conversations packed one behind the other, each behind its video.

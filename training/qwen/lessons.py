@@ -31,18 +31,18 @@ MIXED = {
     "global": 0.03,
 }
 ALL = {
-    "describe": 0.1,
-    "look": 0.08,
-    "when": 0.13,
-    "attribute": 0.07,
-    "where": 0.07,
-    "at": 0.11,
+    "describe": 0.06,
+    "look": 0.12,
+    "when": 0.1,
+    "attribute": 0.06,
+    "where": 0.05,
+    "at": 0.14,
     "exist": 0.1,
-    "strange": 0.05,
-    "order": 0.09,
-    "pair": 0.11,
-    "count": 0.06,
-    "global": 0.03,
+    "strange": 0.04,
+    "order": 0.1,
+    "pair": 0.13,
+    "count": 0.08,
+    "global": 0.02,
 }
 
 

@@ -47,9 +47,7 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     core = Tokenizer(models.WordLevel(VOCABULARY.ids, unk_token=UNKNOWN))
     core.normalizer = normalizers.Lowercase()
     core.pre_tokenizer = pre_tokenizers.Split(Regex(VOCABULARY.pattern), behavior="removed", invert=True)
-    core.decoder = decoders.Sequence(  # "don ' t know ." -> "don't know."
-        [decoders.WordPiece(prefix="##", cleanup=True), decoders.Fuse(), decoders.Replace(" ' ", "'")]
-    )
+    core.decoder = decoders.WordPiece(prefix="##", cleanup=True)  # without spaces before punctuation marks
     core.add_special_tokens([AddedToken(word, special=True, normalized=False) for word in SPECIAL])
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=core, unk_token=UNKNOWN, eos_token="<|im_end|>", pad_token="<pad>"

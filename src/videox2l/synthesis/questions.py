@@ -392,7 +392,7 @@ ASK: dict[str, Callable[[VideoScript, random.Random], Question | None]] = {
 
 With the terse tasks for training, and "strange": questions like those of "unknown", of other templates, to train on."""
 
-WORD_PATTERN = r"<[a-z/]+>|\d+:\d\d|[a-z]+|\d+|[^\sa-z\d]"
+WORD_PATTERN = r"<[a-z/]+>|\d+:\d\d|[a-z]+'t|[a-z]+|\d+|[^\sa-z\d]"
 """What one token is, after lower-casing: a marker, a time, a word, a number or a punctuation mark."""
 
 
