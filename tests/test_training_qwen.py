@@ -1,6 +1,7 @@
 """nano-qwen in training form computes what transformers' own class and processor do."""
 
 import random
+import re
 import sys
 from itertools import pairwise
 from pathlib import Path
@@ -12,21 +13,30 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from training.lessons import IGNORE, draw_questions
+from training.bank import frame_labels
+from training.lessons import IGNORE
 from training.qwen.export import CHUNK_FRAMES, export_model, shipped_table
 from training.qwen.language import LanguageModel, text_config
-from training.qwen.lessons import ALL, conversation_ids, draw_conversations, draw_gaps, pack, written
+from training.qwen.lessons import (
+    ALL,
+    conversation_ids,
+    draw_asked,
+    draw_conclusion,
+    draw_conversations,
+    draw_gaps,
+    pack,
+    turn_of,
+    written,
+)
 from training.qwen.tokenizer import VOCABULARY, build_tokenizer
 from training.qwen.tower import MOMENTS, VisionModel, encode, pair_labels, token_labels, vision_config
 from videox2l.models.base import Turn
 from videox2l.models.load import load_model
 from videox2l.synthesis.questions import ASK, final_answer
-from videox2l.synthesis.world import CORNERS, render, sample_script
+from videox2l.synthesis.world import COLOURS, CORNERS, SHAPES, render, sample_script
 from videox2l.testing.reference import Reference
 from videox2l.testing.tiny_models.qwen3_vl import published_prompt
 from videox2l.types import ChunkPlace, Frames, VideoOutline
-
-from training.bank import frame_labels  # isort: skip
 
 HIDDEN = 64
 QUESTION = "What digit is on the red star?"
@@ -71,7 +81,7 @@ def test_training_form_gives_the_states_of_the_class(trained, video, fp32):
     visual = encode(vision, video.unflatten(0, (-1, 2)))[None]
     memory = model.watch(table, visual, torch.tensor([0]), (4, 4))
     ids, targets, segments, offsets = pack(
-        [[conversation_ids([("where?", "top left")]), conversation_ids([(QUESTION, "7")])]]
+        [[conversation_ids([("where?", "", "top left")]), conversation_ids([(QUESTION, "", "7")])]]
     )
     states = model.read(table, memory, ids, segments, offsets)
     last = (targets != IGNORE).nonzero()[3, 1]  # behind the three targets of the first conversation
@@ -84,7 +94,7 @@ def test_training_form_gives_the_states_of_the_class(trained, video, fp32):
 def test_gaps_move_chunks_and_questions_apart_as_positions_do(trained, video, fp32):
     vision, model, _ = trained
     table, visual = model.word_table(), encode(vision, video.unflatten(0, (-1, 2)))[None]
-    ids, _, segments, offsets = pack([[conversation_ids([(QUESTION, "7")])]])
+    ids, _, segments, offsets = pack([[conversation_ids([(QUESTION, "", "7")])]])
     states = []
     for gaps in ([0, 0, 0, 0], [900, 0, 0, 0], [0, 0, 900, 0]):
         memory = model.watch(table, visual, torch.tensor([0]), (4, 4), gaps)
@@ -147,9 +157,9 @@ def test_visual_tokens_are_asked_for_the_time_that_stands_before_them(trained):
 
 def test_conversations_are_those_of_the_chat_template(trained):
     model = load_model(trained[2], device="cpu")
-    turns = [("Where is the red star?", "top left"), ("Is there a blue heart?", "no"), (QUESTION, "7")]
+    turns = [("Where is the red star?", "", "top left"), ("Is there a blue heart?", "", "no"), (QUESTION, "", "7")]
     ids, targets = conversation_ids(turns)
-    history = tuple(Turn(question, answer) for question, answer in turns[:-1])
+    history = tuple(Turn(question, answer) for question, _, answer in turns[:-1])
     asked = model.question_ids(QUESTION, history).tolist()
     assert ids == [*asked, VOCABULARY.ids["7"]]
     end = VOCABULARY.ids["<|im_end|>"]
@@ -182,10 +192,31 @@ def test_what_is_drawn_keeps_to_its_bounds():
     assert 60 < sum(not any(each) for each in gaps) < 140
     assert max(map(sum, gaps)) > 6000 and all(len(each) == 50 for each in gaps)
     script = sample_script(rng, 60)
-    questions = draw_questions(rng, script, ALL, 90)
+    questions = draw_asked(rng, script, ALL, 90)
     conversations = draw_conversations(rng, questions)
     assert [question for turns in conversations for question in turns] == questions
     assert max(map(len, conversations)) == 6 and min(map(len, conversations)) == 1
+
+
+def test_conclusions_follow_from_the_reasons_given_and_they_alone_are_trained():
+    rng, seen = random.Random(0), set()
+    for _ in range(200):
+        question = draw_conclusion(rng)
+        reasons = question.reasons.split()
+        if re.search("many|count|number of", question.text.lower()):
+            assert question.answer == str(len(reasons))
+            seen.add("count")
+        else:
+            named = re.findall(f"({'|'.join(COLOURS)}) ({'|'.join(SHAPES)})", question.text.lower())
+            values = [[int(part) for part in reason.split(":")] for reason in reasons]
+            wanted = (min if ":" in question.reasons else max)(values)
+            assert question.answer == " ".join(named[values.index(wanted)])
+            seen.add(":" in question.reasons)
+        text, given, answer = turn_of(rng, question)
+        _, targets = conversation_ids([(text, given, answer)])
+        end = VOCABULARY.ids["<|im_end|>"]
+        assert [wanted for wanted in targets if wanted != IGNORE] == [*VOCABULARY.encode(answer), end]
+    assert seen == {"count", True, False}
 
 
 def test_times_are_asked_for_in_both_ways():

@@ -36,7 +36,7 @@ def evaluate(
             memory = watch(model, table, composed, grid)
             for name, turns in (("alone", 1), ("in turns", TURNS)):
                 chats = [asked[start : start + turns] for start in range(0, len(asked), turns)]
-                rows = [conversation_ids([(q.text, q.spoken) for q in chat]) for chat in chats]
+                rows = [conversation_ids([(q.text, "", q.spoken) for q in chat]) for chat in chats]
                 ids, targets, segments, offsets = pack([rows])
                 states = model.read(table, memory, ids, segments, offsets)
                 logits = states[targets != IGNORE] @ table.T

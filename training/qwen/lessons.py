@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from training.lessons import IGNORE
+from training.lessons import IGNORE, draw_questions
 from training.qwen.tokenizer import VOCABULARY
-from videox2l.synthesis.questions import Question
+from videox2l.synthesis.questions import ASK, LAST_TIME_S, SO, Question
+from videox2l.synthesis.world import CORNERS, KINDS, Event, VideoScript
 
 USER = [VOCABULARY.ids["<|im_start|>"], VOCABULARY.ids["user"]]
 END = VOCABULARY.ids["<|im_end|>"]
@@ -18,32 +21,53 @@ ASSISTANT = [VOCABULARY.ids["<|im_start|>"], VOCABULARY.ids["assistant"]]
 
 DENSE = {"describe": 0.5, "look": 0.22, "when": 0.12, "attribute": 0.08, "where": 0.08}
 MIXED = {
-    "describe": 0.25,
-    "look": 0.15,
-    "when": 0.12,
-    "attribute": 0.08,
-    "where": 0.08,
+    "describe": 0.22,
+    "look": 0.12,
+    "glance": 0.06,
+    "when": 0.1,
+    "attribute": 0.07,
+    "where": 0.06,
     "at": 0.08,
     "exist": 0.1,
     "strange": 0.03,
+    "order": 0.04,
+    "pair": 0.04,
+    "conclude": 0.06,
+    "global": 0.02,
+}
+MOMENTS = {
+    "glance": 0.15,
+    "look": 0.15,
+    "at": 0.17,
+    "when": 0.05,
+    "describe": 0.06,
+    "attribute": 0.03,
+    "where": 0.02,
+    "exist": 0.06,
+    "strange": 0.03,
     "order": 0.05,
-    "pair": 0.05,
-    "global": 0.03,
+    "pair": 0.07,
+    "count": 0.04,
+    "conclude": 0.12,
 }
 ALL = {
-    "describe": 0.06,
-    "look": 0.12,
-    "when": 0.1,
+    "describe": 0.05,
+    "look": 0.08,
+    "glance": 0.04,
+    "when": 0.09,
     "attribute": 0.06,
     "where": 0.05,
     "at": 0.14,
     "exist": 0.1,
     "strange": 0.04,
-    "order": 0.1,
-    "pair": 0.13,
+    "order": 0.08,
+    "pair": 0.11,
     "count": 0.08,
+    "conclude": 0.06,
     "global": 0.02,
 }
+"""Shares of the tasks in a lesson. "conclude" is "order", "count" or "pair" about made-up needles: reasons that the
+video does not hold are given, and only what follows from them is trained."""
 
 
 def draw_gaps(rng: random.Random, pairs: int, pairs_a_chunk: int, most: int = 12000) -> list[int]:
@@ -57,6 +81,34 @@ def draw_gaps(rng: random.Random, pairs: int, pairs_a_chunk: int, most: int = 12
         for _ in range(rng.randint(1, 4)):
             gaps[pairs_a_chunk * rng.randrange(pairs // pairs_a_chunk)] += min(total, most) // 4
     return gaps
+
+
+def draw_conclusion(rng: random.Random) -> Question:
+    """A question of the task "conclude"."""
+    window = rng.choice((10, 30, 100, 300))
+    first = rng.randrange(LAST_TIME_S - window)
+    kinds = rng.sample(KINDS, rng.randint(2, 8))
+    starts = sorted(first + rng.randrange(window) for _ in kinds)
+    events = tuple(
+        Event(colour, shape, rng.randrange(10), rng.choice(CORNERS), float(start), 1.0)
+        for start, (colour, shape) in zip(starts, kinds, strict=True)
+    )
+    script = VideoScript(0, float(first + window), events)
+    for _ in range(100):
+        question = ASK[rng.choice(("order", "order", "count", "pair", "pair"))](script, rng)
+        if question is not None and question.reasons and not re.search("[a-z]", question.reasons):
+            return replace(question, task="conclude")
+    raise RuntimeError("no conclusion was found among a hundred questions")
+
+
+def draw_asked(rng: random.Random, script: VideoScript, tasks: dict[str, float], count: int) -> list[Question]:
+    """So many questions by the shares of their tasks, as `draw_questions`, with those of "conclude"."""
+    conclusions = sum(rng.random() < tasks.get("conclude", 0.0) for _ in range(count))
+    others = {task: share for task, share in tasks.items() if task != "conclude"}
+    questions = draw_questions(rng, script, others, count - conclusions)
+    questions += [draw_conclusion(rng) for _ in range(conclusions)]
+    rng.shuffle(questions)
+    return questions
 
 
 def draw_conversations(rng: random.Random, questions: Sequence[Question]) -> list[list[Question]]:
@@ -82,19 +134,27 @@ def written(rng: random.Random, text: str) -> str:
     return " ".join(words)
 
 
-def conversation_ids(turns: Sequence[tuple[str, str]]) -> tuple[list[int], list[int]]:
-    """Ids and next-token targets of turns (question, answer) as the chat template has them behind the video.
+def conversation_ids(turns: Sequence[tuple[str, str, str]]) -> tuple[list[int], list[int]]:
+    """Ids and next-token targets of turns as the chat template has them behind the video.
 
-    The targets are the answers and what ends them. The id that ends the last answer is a target alone.
+    turns: question, how the answer begins, which is no target, and the answer or the rest of it, which is with what
+    ends it. The id that ends the last answer is a target alone.
     """
     ids: list[int] = []
     targets: list[int] = []
-    for turn, (question, answer) in enumerate(turns):
-        asked = [*(USER if turn else []), *VOCABULARY.encode(question), END, *ASSISTANT]
+    for turn, (question, given, answer) in enumerate(turns):
+        asked = [*(USER if turn else []), *VOCABULARY.encode(question), END, *ASSISTANT, *VOCABULARY.encode(given)]
         answered = [*VOCABULARY.encode(answer), END]
         ids += [*asked, *answered]
         targets += [IGNORE] * (len(asked) - 1) + answered + [IGNORE]
     return ids[:-1], targets[:-1]
+
+
+def turn_of(rng: random.Random, question: Question) -> tuple[str, str, str]:
+    """A question as a turn to train on."""
+    if question.task == "conclude":
+        return written(rng, question.text), f"{question.reasons} {SO}", question.answer
+    return written(rng, question.text), "", question.spoken
 
 
 def pack(videos: Sequence[Sequence[tuple[list[int], list[int]]]]) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from training.bank import FRAMES
-from training.lessons import IGNORE, Bank, draw_questions
+from training.lessons import IGNORE, Bank
 from training.qwen.language import LanguageModel, Memory
-from training.qwen.lessons import END, conversation_ids, draw_conversations, draw_gaps, pack, written
+from training.qwen.lessons import END, conversation_ids, draw_asked, draw_conversations, draw_gaps, pack, turn_of
 from training.qwen.tower import PAIR
 from training.trainer import Lesson, Trainer, matrices_of
 from training.workers import autocast
@@ -53,10 +53,10 @@ class QwenTrainer(Trainer):
         composed = [bank.compose(own, chunks) for _ in range(videos)]
         count = QUESTIONS_A_CHUNK * lesson.step_chunks // videos
         conversations = [
-            draw_conversations(own, draw_questions(own, script, lesson.tasks, count)) for _, _, script in composed
+            draw_conversations(own, draw_asked(own, script, lesson.tasks, count)) for _, _, script in composed
         ]
         rows = [
-            [conversation_ids([(written(own, q.text), q.spoken) for q in turns]) for turns in of_video]
+            [conversation_ids([turn_of(own, question) for question in turns]) for turns in of_video]
             for of_video in conversations
         ]
         ids, targets, segments, offsets = pack(rows)
