@@ -193,6 +193,7 @@ def test_what_is_drawn_keeps_to_its_bounds():
     assert max(map(sum, gaps)) > 6000 and all(len(each) == 50 for each in gaps)
     script = sample_script(rng, 60)
     questions = draw_asked(rng, script, ALL, 90)
+    assert all(len(draw_asked(rng, script, {"conclude": share, "at": 1 - share}, 3)) == 3 for share in (0.5, 1.0))
     conversations = draw_conversations(rng, questions)
     assert [question for turns in conversations for question in turns] == questions
     assert max(map(len, conversations)) == 6 and min(map(len, conversations)) == 1

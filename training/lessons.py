@@ -135,12 +135,14 @@ def draw_questions(rng: random.Random, script: VideoScript, tasks: dict[str, flo
     names, shares = list(tasks), list(accumulate(tasks.values()))
     questions: list[Question] = []
     for _ in range(20 * count):
+        if len(questions) == count:
+            break
         question = ASK[rng.choices(names, cum_weights=shares)[0]](script, rng)
         if question is not None:
             questions.append(question)
-        if len(questions) == count:
-            return questions
-    raise RuntimeError("a video without needles entered the training")
+    if len(questions) < count:
+        raise RuntimeError("a video without needles entered the training")
+    return questions
 
 
 def to_tensors(rounds: Sequence[Sequence[Question]]) -> tuple[Tensor, Tensor]:
