@@ -176,10 +176,13 @@ class LanguageModel(nn.Module):
         return Memory(keys, values, following, early)
 
     def time_loss(self, table: Tensor, early: Tensor, start_s: Tensor) -> Tensor:
-        """How badly early states (B, pairs, tokens, hidden) of visual tokens tell the time that stands before them."""
+        """How badly early states (B, pairs, tokens, hidden) of visual tokens tell the time that stands before them.
+
+        The logits are made small, so that the time has to be a large part of the state: keys are to be told by it.
+        """
         times = table[FIRST_CLOCK_ID:FIRST_WRITTEN_ID]
         truth = start_s[:, None] + 2 * torch.arange(early.shape[1])  # (B, pairs)
-        logits = F.rms_norm(early.float(), early.shape[-1:]) @ times.float().T
+        logits = 0.3 * F.rms_norm(early.float(), early.shape[-1:]) @ times.float().T
         return F.cross_entropy(logits.flatten(0, 2), truth[..., None].expand(logits.shape[:3]).flatten())
 
     def read(self, table: Tensor, memory: Memory, ids: Tensor, segments: Tensor, offsets: Tensor) -> Tensor:
