@@ -13,11 +13,13 @@ from torch import Tensor
 from training.lessons import IGNORE, draw_questions
 from training.qwen.tokenizer import VOCABULARY
 from videox2l.synthesis.questions import ASK, LAST_TIME_S, SO, Question
-from videox2l.synthesis.world import CORNERS, KINDS, Event, VideoScript
+from videox2l.synthesis.world import COLOURS, CORNERS, KINDS, Event, VideoScript
 
 USER = [VOCABULARY.ids["<|im_start|>"], VOCABULARY.ids["user"]]
 END = VOCABULARY.ids["<|im_end|>"]
 ASSISTANT = [VOCABULARY.ids["<|im_start|>"], VOCABULARY.ids["assistant"]]
+
+NEEDLE = "|".join(COLOURS)
 
 DENSE = {"describe": 0.5, "look": 0.22, "when": 0.12, "attribute": 0.08, "where": 0.08}
 MIXED = {
@@ -36,19 +38,19 @@ MIXED = {
     "global": 0.02,
 }
 MOMENTS = {
-    "glance": 0.15,
-    "look": 0.15,
-    "at": 0.17,
-    "when": 0.05,
+    "glance": 0.11,
+    "look": 0.11,
+    "at": 0.13,
+    "when": 0.06,
     "describe": 0.06,
     "attribute": 0.03,
     "where": 0.02,
-    "exist": 0.06,
+    "exist": 0.07,
     "strange": 0.03,
-    "order": 0.05,
-    "pair": 0.07,
-    "count": 0.04,
-    "conclude": 0.12,
+    "order": 0.07,
+    "pair": 0.09,
+    "count": 0.05,
+    "conclude": 0.17,
 }
 ALL = {
     "describe": 0.05,
@@ -96,7 +98,7 @@ def draw_conclusion(rng: random.Random) -> Question:
     script = VideoScript(0, float(first + window), events)
     for _ in range(100):
         question = ASK[rng.choice(("order", "order", "count", "pair", "pair"))](script, rng)
-        if question is not None and question.reasons and not re.search("[a-z]", question.reasons):
+        if question is not None and question.reasons and not re.search(NEEDLE, question.reasons):
             return replace(question, task="conclude")
     raise RuntimeError("no conclusion was found among a hundred questions")
 
@@ -153,7 +155,9 @@ def conversation_ids(turns: Sequence[tuple[str, str, str]]) -> tuple[list[int], 
 def turn_of(rng: random.Random, question: Question) -> tuple[str, str, str]:
     """A question as a turn to train on."""
     if question.task == "conclude":
-        return written(rng, question.text), f"{question.reasons} {SO}", question.answer
+        counted = f"{question.reasons} {SO}"
+        given = re.sub("(first|larger) .*", r"\1", counted)  # up to what is compared; all that is counted
+        return written(rng, question.text), given, question.spoken[len(given) :]
     return written(rng, question.text), "", question.spoken
 
 
