@@ -68,7 +68,7 @@ PRESETS = {
     "cpu": Preset(
         bank_chunks=12_000,
         tower=ConvTowerConfig(),
-        tower_steps=1800,
+        tower_steps=4000,
         language=nano_config(),
         lessons=[
             Lesson("one-chunk", 490, (1,), 40, DENSE, (3e-3, 4e-3)),
@@ -79,12 +79,12 @@ PRESETS = {
         ],
         workers=2,
         device="cpu",
-        contrastive_steps=1200,
+        contrastive_steps=6000,
     ),
     "gpu": Preset(
         bank_chunks=40_000,
         tower=ConvTowerConfig(channels=(48, 96, 192, 256)),
-        tower_steps=3000,
+        tower_steps=6000,
         language=nano_config(hidden=256, layers=6, heads=8, kv_heads=4, mlp=704),
         lessons=[
             Lesson("one-chunk", 490, (1,), 320, DENSE, (2e-3, 3e-3)),
@@ -95,7 +95,7 @@ PRESETS = {
         ],
         workers=1,
         device="cuda",
-        contrastive_steps=1800,
+        contrastive_steps=9000,
     ),
 }
 
