@@ -33,7 +33,7 @@ LAST_TIME_S = 60 * 60
 LARGEST_COUNT = 20
 
 SO = "so"
-"""Stands between what an answer rests on and the answer itself: "0:42 1:13 first 0:42 so red star"."""
+"""Stands between what an answer rests on and the answer itself: "0:42 0:44 green star so 7"."""
 
 PHRASINGS: dict[str, tuple[str, ...]] = {
     "attribute": (
@@ -118,8 +118,8 @@ class Question:
 
     options: what a multiple-choice form offers, in an order drawn by chance, the answer among them; up to four.
     needle_times_s: when the needles it hangs on first appear; empty where no moment matters (global, absent needles).
-    reasons: what the answer rests on, where it takes more than one look: "0:42 1:13 first 0:42" for the order of two
-        needles.
+    reasons: what the answer rests on, where it takes more than one look: "0:42 red star 1:13 pink heart first 0:42"
+        for the order of two needles.
         Models are trained to say it first (`spoken`); it is no part of the truth.
     """
 
@@ -132,7 +132,7 @@ class Question:
 
     @property
     def spoken(self) -> str:
-        """The answer behind its reasons, as models are trained to give it: "0:42 1:13 first 0:42 so red star"."""
+        """The answer behind its reasons, as models are trained to give it: "0:42 0:44 green star so 7"."""
         return f"{self.reasons} {SO} {self.answer}" if self.reasons else self.answer
 
 
@@ -269,7 +269,8 @@ def _order(script: VideoScript, rng: random.Random) -> Question | None:
             first = min(one, two, key=lambda event: event.start_s)
             text = _phrase("order", rng, needle=one.name, other=two.name)
             options = _options(rng, first.name, [one.name, two.name])
-            reasons = f"{clock(one.start_s)} {clock(two.start_s)} first {clock(first.start_s)}"
+            both = f"{clock(one.start_s)} {one.name} {clock(two.start_s)} {two.name}"
+            reasons = f"{both} first {clock(first.start_s)}"
             return Question("order", text, first.name, options, (one.start_s, two.start_s), reasons)
     return None
 
@@ -333,7 +334,7 @@ def _larger(script: VideoScript, rng: random.Random) -> Question | None:
             larger = max(one, two, key=lambda event: event.digit)
             text = _phrase("larger", rng, needle=one.name, other=two.name)
             options = _options(rng, larger.name, [one.name, two.name])
-            reasons = f"{one.digit} {two.digit} larger {larger.digit}"
+            reasons = f"{one.digit} {one.name} {two.digit} {two.name} larger {larger.digit}"
             return Question("pair", text, larger.name, options, (one.start_s, two.start_s), reasons)
     return None
 
