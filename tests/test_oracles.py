@@ -6,6 +6,7 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -70,7 +71,7 @@ def eager(model: VideoXL, index: VideoIndex, levels: tuple[int, ...]) -> tuple[l
         )
         keys = torch.cat([cache.keys[number, :, : cache.length], model.rotate(key, positions)], dim=1)
         values = torch.cat([cache.values[number, :, : cache.length], value], dim=1)
-        logits = model.rotate(query, positions) @ keys.repeat_interleave(2, 0).transpose(1, 2) / 4
+        logits = model.rotate(query, positions) @ keys.repeat_interleave(2, 0).transpose(1, 2) * projections.scaling
         weights = logits.masked_fill(hidden_keys, float("-inf")).softmax(-1)
         attended = (weights @ values.repeat_interleave(2, 0)).transpose(0, 1).flatten(1)
         hidden = layer.feed_forward(hidden + layer.self_attn.o_proj(attended))
@@ -84,8 +85,14 @@ def eager(model: VideoXL, index: VideoIndex, levels: tuple[int, ...]) -> tuple[l
 
 @pytest.mark.parametrize("level", [None, 2])
 @pytest.mark.parametrize("tokens", ["last", "all"])
+@pytest.mark.parametrize("scale", [1 / 4, 1 / 3])
 @torch.no_grad()
-def test_attention_is_the_softmax_of_an_eager_forward(engine: VideoX2L, index: VideoIndex, tokens: str, level) -> None:
+def test_attention_is_the_softmax_of_an_eager_forward(
+    engine: VideoX2L, index: VideoIndex, scale: float, tokens: Literal["last", "all"], level: int | None
+) -> None:
+    """With the decoder's own scale, which need not be 1 / sqrt(d_h)."""
+    for layer in engine.model.model.layers:
+        layer.self_attn.scaling = scale
     levels = (level or 32,) * 6
     attention, _ = eager(engine.model, index, levels)
     weights = torch.stack(attention).mean(dim=(0, 1))  # (n, m)
