@@ -102,6 +102,7 @@ def test_an_interrupted_index_resumes_to_the_same_bytes(
     index = resumed.index(clip, progress=seen.append)
     assert [now.chunks for now in seen] == [len(expected.entries) - 1, len(expected.entries)]
     assert content(tmp_path / "resumed") == content(tmp_path / "whole")
+    assert seen[-1].tokens == sum(entry.raw_tokens for entry in expected.entries)
     assert index.entries == expected.entries
 
 

@@ -26,20 +26,21 @@ def print_json(values: dict[str, Any]) -> None:
 
 
 def index_with_progress(engine: VideoX2L, video: Path, sampling: Sampling) -> VideoIndex:
-    """Index a video, showing frames, chunks and the time left on stderr; notes on the video follow."""
+    """Index a video, showing frames, tokens a frame and the time left on stderr; notes on the video follow."""
     columns = [
         TextColumn("indexing"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("frames, {task.fields[chunks]} chunks"),
+        TextColumn("frames{task.fields[tokens]}"),
         TimeRemainingColumn(),
     ]
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("indexing", total=None, chunks=0, visible=False)
+        task = progress.add_task("indexing", total=None, tokens="", visible=False)
 
         def show(done: IndexProgress) -> None:
-            progress.update(task, completed=done.frames, total=done.total_frames, chunks=done.chunks, visible=True)
+            tokens = f", {done.tokens / done.frames:.0f} tokens each" if done.chunks else ""
+            progress.update(task, completed=done.frames, total=done.total_frames, tokens=tokens, visible=True)
 
         try:
             index = engine.index(video, sampling, progress=show)
