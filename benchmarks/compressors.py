@@ -31,6 +31,7 @@ from videox2l.evaluation.needles_result import DETAIL_TASKS
 from videox2l.evaluation.settings import Setting
 from videox2l.index.reload import load_cache
 from videox2l.models.load import load_model
+from videox2l.store import RamStore
 from videox2l.synthesis.plan import NeedleSettings
 from videox2l.synthesis.writer import VideoFormat
 from videox2l.testing import tiny_models
@@ -152,7 +153,7 @@ def fidelity(names: list[str], context: str) -> None:
 
 def next_tokens(model: Any, video: FrameArray, compressor: Any, questions: list[str]) -> torch.Tensor:
     """Log-probabilities of the token after each question, (questions, vocabulary)."""
-    index = VideoX2L(model, compressor, chunk_frames=6).index(video)
+    index = VideoX2L(model, compressor, chunk_frames=6, store=RamStore()).index(video)
     rows = []
     for question in questions:
         cache = load_cache(model, index, compressor.levels * len(index.entries))

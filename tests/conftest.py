@@ -16,6 +16,7 @@ from videos import write_video
 
 from videox2l import VideoX2L
 from videox2l.models.load import load_model
+from videox2l.store import RamStore
 
 GOLDEN = Path(__file__).parent / "golden" / "videox22l"
 GOLDEN_XL_2 = Path(__file__).parent / "golden" / "videoxl2"
@@ -42,6 +43,12 @@ def cache_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
+def own_cache_directory(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test finds an index that another one made."""
+    monkeypatch.setenv("VIDEOX2L_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture(autouse=True)
 def chance() -> None:
     """Numbers drawn without a seed are the same ones in any order of tests."""
     torch.manual_seed(0)
@@ -62,7 +69,7 @@ def video_xl(checkpoint: Path):
 @pytest.fixture
 def engine(video_xl) -> VideoX2L:
     """An engine on the tiny checkpoint: chunks of 2 frames (288 visual tokens), indexes in memory."""
-    return VideoX2L(video_xl, chunk_frames=2)
+    return VideoX2L(video_xl, chunk_frames=2, store=RamStore())
 
 
 @pytest.fixture(scope="session")

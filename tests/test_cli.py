@@ -46,7 +46,8 @@ def test_ask_json_prints_one_object_with_the_promised_fields(run, clip: Path) ->
     assert {"answer", "chunks", "cache_tokens", "full_cache_tokens", "timings_s", "model", "index_reused"} <= set(
         answer
     )
-    assert [set(chunk) for chunk in answer["chunks"]] == [{"index", "start_s", "end_s", "score", "level", "ratio"}] * 3
+    named = {"index", "start_s", "end_s", "score", "level", "ratio", "is_chosen"}
+    assert [set(chunk) for chunk in answer["chunks"]] == [named] * 3
     assert [(chunk["start_s"], chunk["end_s"]) for chunk in answer["chunks"]] == [(0, 2), (2, 4), (4, 6)]
     assert answer["cache_tokens"] < answer["full_cache_tokens"] == 44 + 6 * 144  # prompt bytes, and 144 tokens a frame
     assert {"relevance", "load", "first_token"} <= set(answer["timings_s"])

@@ -217,7 +217,7 @@ def test_a_chat_keeps_earlier_turns_in_the_context_and_selects_anew(engine: Vide
     first, second = (chat.ask(question, generation=SHORT) for question in ("Who is it?", "And then?"))
     assert [turn.question for turn in chat.turns] == ["Who is it?", "And then?"]
     assert [chunk.level for chunk in first.chunks] != [chunk.level for chunk in second.chunks]
-    assert [chunk.score for chunk in second.chunks] == oracle.score(model, index, "And then?").tolist()
+    assert [chunk.score for chunk in second.chunks] == oracle.score(model, index, "And then?").chunks.tolist()
 
     levels = tuple(chunk.level for chunk in second.chunks)
     with torch.no_grad():

@@ -36,17 +36,17 @@ class Index:
 
 
 def test_fusion_adds_reciprocal_ranks_whatever_the_scales():
-    fused = Fusion((Fixed((0.9, 0.1, 0.5)), Fixed((-7.0, 100.0, -7.0)))).score(None, Index(range(3)), "")
+    fused = Fusion((Fixed((0.9, 0.1, 0.5)), Fixed((-7.0, 100.0, -7.0)))).score(None, Index(range(3)), "").chunks
     expected = [1 / 61 + 1 / 62.5, 1 / 63 + 1 / 61, 1 / 62 + 1 / 62.5]  # equal scores share the mean rank
     torch.testing.assert_close(fused, torch.tensor(expected))
 
 
 def test_smoothing_spreads_a_peak_and_keeps_a_constant():
     index = Index(range(7))
-    peak = Temporal(Fixed((0, 0, 0, 1, 0, 0, 0)), width=1.0).score(None, index, "")
+    peak = Temporal(Fixed((0, 0, 0, 1, 0, 0, 0)), width=1.0).score(None, index, "").chunks
     assert int(peak.argmax()) == 3
     assert peak[2] > peak[1] > peak[0] > 0
-    flat = Temporal(Fixed((2.0,) * 7)).score(None, index, "")
+    flat = Temporal(Fixed((2.0,) * 7)).score(None, index, "").chunks
     torch.testing.assert_close(flat, torch.full((7,), 2.0))
 
 

@@ -16,20 +16,21 @@ import videox2l
 
 ROOT = Path(videox2l.__file__).parent
 
-SHARED = "digest errors registry times types"
+SHARED = "digest errors registry times types version"
 ROOMS = {
     # front doors and tools
     "testing": f"answering cli compression engine index models store video {SHARED}",
     "cli": f"answering engine evaluation index oracles selection synthesis video videox2l {SHARED}",
     "evaluation": f"answering compression engine index oracles selection store synthesis video videox2l {SHARED}",
     "videox2l": f"answering compression engine index selection video {SHARED}",  # its names, imported when asked for
-    "engine": f"answering compression index models oracles selection store tracks video {SHARED}",
+    "engine": f"answering find compression index models oracles selection store tracks video {SHARED}",
+    "find": f"answering models oracles store tracks video {SHARED}",
     # steps
-    "answering": f"index kv models {SHARED}",
-    "oracles": f"index models tracks {SHARED}",
+    "answering": f"index kv models tracks {SHARED}",
+    "oracles": f"index kv models tracks {SHARED}",
     "selection": f"index {SHARED}",
     "index": f"compression kv models store tracks video {SHARED}",
-    "compression": f"models {SHARED}",
+    "compression": f"kv models {SHARED}",
     "tracks": f"models store video {SHARED}",
     "models": f"kv store {SHARED}",
     "synthesis": f"video {SHARED}",
@@ -42,6 +43,7 @@ ROOMS = {
     "digest": "",
     "errors": "",
     "types": "",
+    "version": "",
 }
 """Which rooms (folders, or files at the root) a room may import, from the top of the house to its bottom."""
 

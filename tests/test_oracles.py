@@ -88,17 +88,22 @@ def eager(model: VideoXL, index: VideoIndex, levels: tuple[int, ...]) -> tuple[l
 @pytest.mark.parametrize("scale", [1 / 4, 1 / 3])
 @torch.no_grad()
 def test_attention_is_the_softmax_of_an_eager_forward(
-    engine: VideoX2L, index: VideoIndex, scale: float, tokens: Literal["last", "all"], level: int | None
+    engine: VideoX2L,
+    index: VideoIndex,
+    scale: float,
+    tokens: Literal["last", "all"],
+    level: int | None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """With the decoder's own scale, which need not be 1 / sqrt(d_h)."""
     for layer in engine.model.model.layers:
-        layer.self_attn.scaling = scale
+        monkeypatch.setattr(layer.self_attn, "scaling", scale)
     levels = (level or 32,) * 6
     attention, _ = eager(engine.model, index, levels)
     weights = torch.stack(attention).mean(dim=(0, 1))  # (n, m)
     weights = weights[-1] if tokens == "last" else weights.mean(dim=0)
     expected = torch.stack([weights[span].mean() for span in chunk_spans(index, levels)])
-    scores = AttentionOracle(tokens, level=level).score(engine.model, index, QUESTION)
+    scores = AttentionOracle(tokens, level=level).score(engine.model, index, QUESTION).chunks
     torch.testing.assert_close(scores, expected, rtol=1e-4, atol=1e-7)
     assert scores.std() > 0.01 * scores.mean()
 
@@ -117,7 +122,7 @@ def test_qk_is_the_cosine_of_mean_query_and_mean_key_in_each_layer(engine: Video
         for layer, query in enumerate(queries):
             grouped = query.mean(dim=1).unflatten(0, (2, 2)).mean(dim=1)  # (n_h, d_h)
             expected[chunk] += F.cosine_similarity(grouped.flatten(), keys[layer].flatten(), dim=0) / len(queries)
-    scores = QueryKey().score(engine.model, index, QUESTION)
+    scores = QueryKey().score(engine.model, index, QUESTION).chunks
     torch.testing.assert_close(scores, expected, rtol=0, atol=1e-5)
     assert scores.std() > 1e-3
 
@@ -136,7 +141,7 @@ def test_probe_is_the_certainty_with_one_chunk_alone(engine: VideoX2L, index: Vi
         cache.append(index.kv(entry.chunk.index, 2))
         logits = model.logits(model.read(ids, cache)[-1:])
         expected.append(logits.softmax(-1).max())
-    scores = Probe(batch_tokens=batch_tokens).score(model, index, QUESTION)
+    scores = Probe(batch_tokens=batch_tokens).score(model, index, QUESTION).chunks
     torch.testing.assert_close(scores, torch.stack(expected), rtol=0, atol=1e-4)
 
 
@@ -145,7 +150,7 @@ def test_probe_is_the_certainty_with_one_chunk_alone(engine: VideoX2L, index: Vi
 
 def test_random_is_fixed_by_seed_video_and_question(engine: VideoX2L, index: VideoIndex) -> None:
     def scores(seed: int, of: VideoIndex, question: str) -> list[float]:
-        return RandomOracle(seed).score(engine.model, of, question).tolist()
+        return RandomOracle(seed).score(engine.model, of, question).chunks.tolist()
 
     other = replace(index, spec=replace(index.spec, model="another"))
     drawn = [scores(0, index, "a"), scores(1, index, "a"), scores(0, other, "a"), scores(0, index, "b")]
@@ -211,8 +216,14 @@ def test_contrastive_is_the_largest_cosine_of_a_chunks_frames(
     seeing = replace(engine, encoder=encoder, oracle="contrastive")
     index = seeing.index(made_clip)
     expected = [cosines(encoder_directory, frames, QUESTION).max() for frames in open_video(made_clip).chunks(2)]
-    scores = Contrastive(encoder).score(engine.model, index, QUESTION)
+    of_frames = torch.cat([cosines(encoder_directory, frames, QUESTION) for frames in open_video(made_clip).chunks(2)])
+    given = Contrastive(encoder).score(engine.model, index, QUESTION)
+    scores, frames = given.chunks, given.frames
     torch.testing.assert_close(scores, torch.stack(expected), rtol=0, atol=1e-5)
+    assert frames is not None
+    torch.testing.assert_close(frames.scores, of_frames, rtol=0, atol=1e-5)
+    assert frames.time_s.tolist() == list(range(12))
+    assert frames.match is None  # nobody calibrated it
     answer = seeing.ask(index, QUESTION)
     assert [chunk.score for chunk in answer.chunks] == scores.tolist()
 
@@ -249,8 +260,8 @@ def test_an_encoder_added_later_runs_no_decoder(
     assert later.key == plain.key
     for made, wanted in zip(later.embeddings(at_once.encoder), expected.embeddings(at_once.encoder), strict=True):
         assert torch.equal(made, wanted)
-    embeddings, frame = later.embeddings(at_once.encoder)
-    assert frame.tolist() == list(range(12))
+    embeddings, time_s = later.embeddings(at_once.encoder)
+    assert time_s.tolist() == list(range(12))
     assert embeddings.shape == (12, embeddings.shape[1])
 
 
@@ -267,7 +278,7 @@ def test_oracles_read_the_level_asked_for(engine: VideoX2L, made_clip: Path) -> 
     compressor = SummaryTokens((2, 8, 32))
     index = replace(engine, compressor=compressor, oracle=QueryKey(level=8)).index(made_clip)
     for oracle, default in ((AttentionOracle, 32), (QueryKey, 32), (Probe, 2)):
-        asked = {level: oracle(level=level).score(engine.model, index, QUESTION) for level in (2, 8, 32, None)}
+        asked = {level: oracle(level=level).score(engine.model, index, QUESTION).chunks for level in (2, 8, 32, None)}
         for level in (2, 8, 32):
             assert torch.equal(asked[level], asked[None]) == (level == default)
 
@@ -295,7 +306,7 @@ def test_a_chunk_without_kvs_has_the_lowest_score(
     short_end: tuple[VideoX2L, VideoIndex], oracle: Oracle, lowest: float
 ) -> None:
     engine, index = short_end
-    scores = oracle.score(engine.model, index, QUESTION).tolist()
+    scores = oracle.score(engine.model, index, QUESTION).chunks.tolist()
     assert scores[-1] == lowest
     assert all(math.isfinite(score) and score > lowest for score in scores[:-1])
 
@@ -320,7 +331,7 @@ def test_a_chunk_without_kvs_is_not_chosen_and_its_answer_is_json(
 def test_every_oracle_goes_by_its_name(engine: VideoX2L, index: VideoIndex) -> None:
     assert ORACLES.names == ("attention", "contrastive", "fusion", "probe", "qk", "random")
     for name in sorted({*ORACLES.names} - {"contrastive"}):
-        scores = make_oracle(name).score(engine.model, index, QUESTION)
+        scores = make_oracle(name).score(engine.model, index, QUESTION).chunks
         assert scores.shape == (6,)
         assert scores.dtype == torch.float32
         assert scores.isfinite().all()
@@ -393,7 +404,8 @@ def test_another_package_adds_an_oracle_and_a_selector_by_entry_points(
     assert [chunk.level for chunk in answer.chunks] == [2, 32, 32, 32, 32, 2]
     answer = asking.ask(index, QUESTION, oracle=make_oracle("rising", seed=9), generation=SHORT)
     assert [chunk.level for chunk in answer.chunks] == [2, 32, 32, 2, 2, 2]
-    assert [chunk.index for chunk in answer.moments] == [3, 4, 5]
+    assert [chunk.index for chunk in answer.chunks if chunk.is_chosen] == [3, 4, 5]
+    assert [moment.start_s for moment in answer.moments] == [6, 8, 10]
     assert isinstance(make_oracle("rising+qk"), Fusion)
     assert make_oracle("random") == RandomOracle()  # a name of ours stays ours
     with pytest.raises(SettingsError, match=r"nothing would read level 8 .* Threshold"):

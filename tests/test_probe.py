@@ -32,7 +32,9 @@ def one_by_one(engine: VideoX2L, index, question: str, level: int) -> torch.Tens
 def test_batched_certainties_equal_one_forward_per_chunk(engine: VideoX2L, video: FrameArray, batch_tokens: int):
     index = engine.index(video)  # 5 chunks, the last of one frame only
     for level in index.levels:
-        scores = Probe(level=level, batch_tokens=batch_tokens).score(engine.model, index, "Where is the red star?")
+        scores = (
+            Probe(level=level, batch_tokens=batch_tokens).score(engine.model, index, "Where is the red star?").chunks
+        )
         assert scores.shape == (5,)
         expected = one_by_one(engine, index, "Where is the red star?", level)
         torch.testing.assert_close(scores, expected, rtol=0, atol=1e-5)

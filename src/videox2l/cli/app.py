@@ -116,7 +116,7 @@ def version(
 ) -> None:
     """Ask questions about long videos from a KV cache compressed at two levels."""
     if show:
-        from videox2l import __version__
+        from videox2l.version import __version__
 
         typer.echo(__version__)
         raise typer.Exit

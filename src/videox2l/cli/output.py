@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from videox2l.engine import VideoX2L
     from videox2l.index.builder import IndexProgress
     from videox2l.index.video_index import VideoIndex
+    from videox2l.types import Moment
     from videox2l.video import Sampling
 
 
@@ -92,10 +93,8 @@ def print_answer(answer: Answer, verbose: bool, as_json: bool, with_text: bool =
     if with_text:
         typer.echo(answer.text)
     console = Console(stderr=True, highlight=False)
-    moments = ", ".join(f"{clock(chunk.start_s)}-{clock(chunk.end_s)}" for chunk in answer.moments)
     times_smaller = answer.full_cache_tokens / answer.cache_tokens
-    if moments:
-        console.print(f"[dim]from: {moments}[/dim]")
+    console.print(f"[dim]{origin(answer)}[/dim]")
     console.print(
         f"[dim]cache: {answer.cache_tokens} of {answer.full_cache_tokens} tokens ({times_smaller:.1f}x smaller)[/dim]"
     )
@@ -107,3 +106,20 @@ def print_answer(answer: Answer, verbose: bool, as_json: bool, with_text: bool =
         for chunk in answer.chunks:
             score = "" if chunk.score is None else f"  {chunk.score:.4f}"
             console.print(f"[dim]  {clock(chunk.start_s)}-{clock(chunk.end_s)}  {chunk.level:>3}x{score}[/dim]")
+
+
+def origin(answer: Answer) -> str:
+    """Where in the video an answer came from, and how sure that is."""
+    moments = answer.moments
+    if not moments:
+        return "from: the whole video, no moment stands out"
+    named = ", ".join(moment_time(moment) for moment in moments)
+    best = moments[0].confidence
+    return f"from: {named}" if best is None or best >= 0.5 else f"from, but unsure: {named}"
+
+
+def moment_time(moment: Moment) -> str:
+    """A moment's best second; its span where none is known."""
+    if moment.peak_s is not None:
+        return clock(moment.peak_s)
+    return f"{clock(moment.start_s)}-{clock(moment.end_s)}"

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from videox2l import __version__
 from videox2l.evaluation.intervals import Estimate, mean_accuracy, mean_difference, wilson
 from videox2l.evaluation.settings import Setting
 from videox2l.synthesis.plan import NeedleSettings
+from videox2l.version import __version__
 from videox2l.video import Sampling
 
 DETAIL_TASKS = ("attribute", "where", "when", "exist")

@@ -31,9 +31,9 @@ class ContrastiveHead(DualEncoder):
 
     needs_tokens = True
 
-    def __init__(self, module: HeadModule, model: MLLM, fingerprint: str):
+    def __init__(self, module: HeadModule, model: MLLM, fingerprint: str, calibration: tuple[float, float] | None):
         self.module, self.tokenizer, self.device = module, model.tokenizer, model.device
-        self.fingerprint = fingerprint
+        self.fingerprint, self.calibration = fingerprint, calibration
 
     @classmethod
     def of(cls, model: MLLM) -> ContrastiveHead | None:
@@ -48,12 +48,21 @@ class ContrastiveHead(DualEncoder):
             )
         load_weights(module, home, model.device, torch.float32)
         fingerprint = f"{checkpoint_fingerprint(home)} on {model.fingerprint} {model.dtype}"
-        return cls(module.eval().requires_grad_(False), model, fingerprint)
+        match = config.get("match")
+        calibration = (match["scale"], match["bias"]) if match else None
+        return cls(module.eval().requires_grad_(False), model, fingerprint, calibration)
 
     def embed_frames(self, frames: Frames, tokens: VideoTokens | None = None) -> Tensor:
         """An embedding of each visual token, (visual tokens, d)."""
         assert tokens is not None
         return F.normalize(self.module.image(tokens.visual.float()), dim=-1)
+
+    def match(self, cosines: Tensor) -> Tensor | None:
+        """Logistic in the cosine, as fitted to held-out questions when the head was trained."""
+        if self.calibration is None:
+            return None
+        scale, bias = self.calibration
+        return torch.sigmoid(scale * cosines + bias)
 
     def embed_text(self, text: str) -> Tensor:
         """The question's embedding, (d,)."""

@@ -38,6 +38,10 @@ class DualEncoder(ABC):
     def embed_text(self, text: str) -> Tensor:
         """Normalised embedding (d,) of a question."""
 
+    def match(self, cosines: Tensor) -> Tensor | None:
+        """The probability that a frame shows what a text names, of their cosine; None where that was not calibrated."""
+        return None
+
     def readable(self, text: str) -> str:
         """As much of a text as `embed_text` reads."""
         return text

@@ -20,7 +20,7 @@ from videox2l.store.base import Store
 from videox2l.types import ChunkPlace, Frames, VideoSpec, VideoTokens
 from videox2l.video import Video
 
-FORMAT = 1
+FORMAT = 2
 """Of what a track stores; raised when that changes."""
 
 WHOLE = "track"
@@ -103,10 +103,10 @@ class TrackBuilder:
 
 
 @torch.no_grad()
-def make_track(track: Track, video: Video, spec: VideoSpec, store: Store, model: MLLM) -> None:
+def make_track(track: Track, video: Video, spec: VideoSpec, store: Store, model: MLLM | None) -> None:
     """Read a video for a track that its index was made without; nothing to do if the store has it.
 
-    The vision encoder runs only for a track of visual tokens, the decoder never.
+    model: its vision encoder runs for a track of visual tokens alone, which needs it; the decoder never runs.
     """
     builder = TrackBuilder(track, spec, store)
     if builder.is_complete:
@@ -115,6 +115,7 @@ def make_track(track: Track, video: Video, spec: VideoSpec, store: Store, model:
     for frames in video.chunks(spec.chunk_frames):
         tokens = None
         if track.needs_tokens:
+            assert model is not None
             tokens = model.visual_tokens(frames, ChunkPlace(video.outline, first_frame, next_position=0, is_last=False))
         builder.append(first_frame, frames, tokens)
         first_frame += len(frames)

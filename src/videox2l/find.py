@@ -1,0 +1,82 @@
+"""Search a video for moments by its frames' embeddings; no MLLM is needed if the encoder stands alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from videox2l.answering.moments import ScoredFrames
+from videox2l.errors import QuestionError, SettingsError
+from videox2l.models.base import MLLM
+from videox2l.oracles.contrastive import frame_scores
+from videox2l.store import Store
+from videox2l.tracks.dual_encoder import DualEncoder
+from videox2l.tracks.embeddings import Embeddings
+from videox2l.tracks.track import make_track, read_track
+from videox2l.types import Moment
+from videox2l.video import Sampling, open_video
+
+CHUNK_FRAMES = 16
+"""How many frames are read together."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search found.
+
+    moments: the best first; none if nothing stands out. video_name, duration_s: of the video, in seconds. notes: what
+    the user should know of the video and the text.
+    """
+
+    moments: tuple[Moment, ...]
+    video_name: str
+    duration_s: float
+    notes: tuple[str, ...]
+
+
+def find_moments(
+    video: Any,
+    text: str,
+    encoder: DualEncoder,
+    store: Store,
+    sampling: Sampling | None = None,
+    k: int = 5,
+    model: MLLM | None = None,
+) -> Found:
+    """The moments of a video that show what a text names, to the second.
+
+    video: as `open_video` takes it. text: as "orange heart", or a question. encoder: embeds frames and text. store:
+    where the frames' embeddings are kept. sampling: which frames; by default one a second. k: how many moments at
+    most. model: the MLLM whose visual tokens are embedded, for an encoder that needs them.
+    Raises: VideoError, SettingsError, QuestionError, StoreError.
+    """
+    if encoder.needs_tokens and model is None:
+        raise SettingsError("this encoder embeds a model's visual tokens: pass the model, or a CLIP or SigLIP encoder")
+    check_text(text)
+    source = open_video(video, sampling or Sampling())
+    spec = source.spec((CHUNK_FRAMES if model is None else model.chunk_frames,))
+    track = Embeddings(encoder)
+    make_track(track, source, spec, store, model)
+    moments = find_in(encoder, text, read_track(store, track, spec), spec.end_s, k)
+    return Found(moments, source.name, source.duration_s, source.notes)
+
+
+def find_in(encoder: DualEncoder, text: str, track: Sequence[Tensor], end_s: float, k: int) -> tuple[Moment, ...]:
+    """The k best moments by an encoder's embeddings and their times, the `track` of a video that ends at a second.
+
+    Raises: QuestionError if there is no text; SettingsError for no moments.
+    """
+    check_text(text)
+    if k < 1:
+        raise SettingsError(f"k={k} moments are none: pass 1 or more")
+    embeddings, time_s = track
+    return ScoredFrames(frame_scores(encoder, text, embeddings, time_s), end_s).found(k)
+
+
+def check_text(text: str) -> None:
+    """Raises: QuestionError if there is nothing to look for."""
+    if not text.strip():
+        raise QuestionError('there is nothing to look for: name what the moments should show, as "orange heart"')
