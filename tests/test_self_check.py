@@ -35,9 +35,9 @@ def with_decoder(directory: Path, **text: Any) -> Path:
 REFUSED = [
     (
         dict(model_type="mistral", sliding_window=64),
-        r"\(mistral\) has a sliding_window: its tokens attend to the last 64 alone",
+        r"\(mistral\) has a sliding_window: its tokens attend only to the last 64",
     ),
-    (dict(model_type="phi"), r"\(phi\) rotates a part of each head alone \(partial_rotary_factor 0.5\)"),
+    (dict(model_type="phi"), r"\(phi\) rotates only a part of each head \(partial_rotary_factor 0.5\)"),
     (
         dict(model_type="cohere"),
         r"\(cohere\), run chunk by chunk, departs from itself: the queries of layer 0 differ by",

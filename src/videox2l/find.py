@@ -71,7 +71,7 @@ def find_in(encoder: DualEncoder, text: str, track: Sequence[Tensor], end_s: flo
     """
     check_text(text)
     if k < 1:
-        raise SettingsError(f"k={k} moments are none: pass 1 or more")
+        raise SettingsError(f"k={k} is too few moments: pass 1 or more")
     embeddings, time_s = track
     return ScoredFrames(frame_scores(encoder, text, embeddings, time_s), end_s).found(k)
 
@@ -79,4 +79,4 @@ def find_in(encoder: DualEncoder, text: str, track: Sequence[Tensor], end_s: flo
 def check_text(text: str) -> None:
     """Raises: QuestionError if there is nothing to look for."""
     if not text.strip():
-        raise QuestionError('there is nothing to look for: name what the moments should show, as "orange heart"')
+        raise QuestionError('there is nothing to look for: name what the moments should show, such as "orange heart"')

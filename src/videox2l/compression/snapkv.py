@@ -39,9 +39,9 @@ class SnapKV(Eviction):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.observers < 1:
-            raise SettingsError(f"observers={self.observers} are none: pass 1 or more")
+            raise SettingsError(f"observers={self.observers} is too few: pass 1 or more")
         if self.kernel < 1 or self.kernel % 2 == 0:
-            raise SettingsError(f"kernel={self.kernel} has no middle: pass an odd number, as 5")
+            raise SettingsError(f"kernel={self.kernel} has no middle: pass an odd number, such as 5")
 
     @property
     def observes(self) -> bool:

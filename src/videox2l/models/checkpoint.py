@@ -63,7 +63,7 @@ class Checkpoint:
             directory = download(str(model), revision, list(JUDGED_FILES))
         elif revision is not None:
             raise SettingsError(
-                f"revision {revision!r} is of a model on the hub and {model} is a directory: leave it out"
+                f"revision {revision!r} names a version on the hub, and {model} is a directory: leave it out"
             )
         refuse_adapter(directory, str(model))
         return cls(str(model), directory, read_config(directory, str(model)), is_on_hub)
@@ -101,7 +101,7 @@ def read_config(directory: Path, name: str) -> dict[str, Any]:
     except ValueError as error:
         raise ModelError(f"{file} is not valid JSON ({error}): download it again") from error
     if not isinstance(config, dict):
-        raise ModelError(f"{file} is no JSON object: download it again")
+        raise ModelError(f"{file} is not a JSON object: download it again")
     return config
 
 
@@ -124,7 +124,7 @@ def refuse_adapter(directory: Path, name: str) -> None:
             f"{name} holds an adapter (adapter_config.json) beside a model, and would be used without it: {merge}; "
             "remove adapter_config.json if the model has it merged already"
         )
-    raise ModelError(f"{name} is an adapter (adapter_config.json) and no model: {merge}")
+    raise ModelError(f"{name} is an adapter (adapter_config.json) and not a model: {merge}")
 
 
 def shard_files(directory: Path) -> list[Path]:

@@ -146,7 +146,7 @@ def wrap_model(
     if adapter is None:
         raise ModelError(refusal(model.config, config, name))
     if not issubclass(adapter, HuggingFaceMLLM):
-        raise ModelError(f"{name} is of a family that is loaded from its directory: pass that instead of the model")
+        raise ModelError(f"{name} belongs to a family that is loaded from its directory: pass the directory instead of the model")
     missing = [part for part in ("tokenizer", "video_processor") if getattr(processor, part, None) is None]
     if missing:
         raise ModelError(
@@ -213,7 +213,7 @@ def refuse_options(adapter: type[MLLM], name: str) -> None:
 
     if not issubclass(adapter, HuggingFaceMLLM):
         raise SettingsError(
-            f"{name} is loaded by {adapter.__name__}, which knows no device_map and no quantization: leave them out, "
+            f"{name} is loaded by {adapter.__name__}, which supports neither device_map nor quantization: leave them out, "
             "and pass a checkpoint that is not quantized"
         )
 
@@ -257,9 +257,9 @@ def pick_device(device: str, device_map: str | int | Mapping[str, Any] | None = 
     """
     if device_map is not None:
         if device != "auto":
-            raise SettingsError(f"device {device!r} and device_map {device_map!r} exclude each other: pass one of them")
+            raise SettingsError(f"device {device!r} and device_map {device_map!r} can't be combined: pass only one of them")
         if find_spec("accelerate") is None:
-            raise SettingsError(f"device_map {device_map!r} needs a package that is not here: pip install accelerate")
+            raise SettingsError(f"device_map {device_map!r} needs accelerate, which is not installed: pip install accelerate")
         places = set(map(str, device_map.values() if isinstance(device_map, Mapping) else [device_map]))
         if places <= {"cpu", "disk"}:
             return torch.device("cpu")
@@ -285,5 +285,5 @@ def pick_dtype(dtype: str, device: torch.device, config: Mapping[str, Any], dire
         named = (part.get(key) for part in (config, text_config(config)) for key in ("dtype", "torch_dtype"))
         dtype = next(filter(None, named), None) or weights_dtype(directory)
     if dtype not in DTYPES:
-        raise SettingsError(f"dtype {dtype!r} is not one that models run in here: pass {', '.join(DTYPES)}")
+        raise SettingsError(f"dtype {dtype!r} is not supported: pass {', '.join(DTYPES)}")
     return DTYPES[dtype]

@@ -50,7 +50,7 @@ class Selector(ABC):
         if unread and not self.uses_middle_levels:
             raise SettingsError(
                 f"nothing would read level {unread[0]} of {','.join(map(str, levels))}: {type(self).__name__} chooses "
-                "the finest and the coarsest; pass two levels, or a selector that reads them all, as budget"
+                "the finest and the coarsest; pass two levels, or a selector that reads them all, such as budget"
             )
 
     def edges(self, index: VideoIndex) -> frozenset[int]:

@@ -38,7 +38,7 @@ class Budget(Selector):
 
     def __post_init__(self) -> None:
         if self.cache_tokens < 1:
-            raise SettingsError(f"cache_tokens={self.cache_tokens} is no room at all: pass 1 or more")
+            raise SettingsError(f"cache_tokens={self.cache_tokens} leaves no room: pass 1 or more")
 
     def select(self, scores: Tensor | None, index: VideoIndex) -> Selection:
         """The longest run of upgrades within the budget.

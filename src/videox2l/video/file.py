@@ -41,7 +41,7 @@ class VideoFile(Video):
                 declared_s = float(stream.duration * stream.time_base)
         frames, duration_s = len(self._index.shown), self._index.duration_s
         if not frames:
-            raise VideoError(f"{name} holds no video frame: it is empty or cut off, get the complete file")
+            raise VideoError(f"{name} has no video frames, it is empty or cut off: get the complete file")
         fps = float(average_rate) if average_rate and self._index.timed else frames / duration_s
         super().__init__(name, self._index.times_s, duration_s, fps, sampling)
         self._source = source

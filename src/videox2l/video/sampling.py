@@ -38,7 +38,7 @@ class Sampling:
             raise SettingsError(f"frames={self.frames} and fps={self.fps} both say how many frames: give one of them")
         for name, count in (("frames", self.frames), ("max_frames", self.max_frames)):
             if count is not None and (not isinstance(count, int | np.integer) or count < 1):
-                raise SettingsError(f"{name}={count} is no number of frames: give a whole number above 0")
+                raise SettingsError(f"{name}={count} is not a number of frames: give a whole number above 0")
         if self.fps is not None and not (math.isfinite(self.fps) and self.fps > 0):
             raise SettingsError(f"fps={self.fps} is not a sampling rate: give a number above 0")
         for name, time_s in (("start_s", self.start_s), ("end_s", self.end_s)):
