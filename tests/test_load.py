@@ -242,7 +242,7 @@ def test_an_accelerator_gets_the_dtype_that_transformers_takes(copy: Path, publi
 
 
 def test_a_dtype_that_nothing_runs_in_is_refused(copy: Path) -> None:
-    with pytest.raises(SettingsError, match=r"dtype 'float64' is not one .*float32, bfloat16, float16"):
+    with pytest.raises(SettingsError, match=r"dtype 'float64' is not supported.*float32, bfloat16, float16"):
         pick_dtype("auto", torch.device("cuda"), {"dtype": "float64"}, copy)
 
 
