@@ -16,6 +16,8 @@ from videos import write_video
 
 from videox2l import VideoX2L
 from videox2l.models.load import load_model
+from videox2l.models.video_xl.adapter import VideoXL
+from videox2l.models.video_xl_2.adapter import VideoXL2
 from videox2l.store import RamStore
 
 GOLDEN = Path(__file__).parent / "golden" / "videox22l"
@@ -61,21 +63,25 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def video_xl(checkpoint: Path):
+def video_xl(checkpoint: Path) -> VideoXL:
     """The checkpoint as a loaded model."""
-    return load_model(checkpoint, device="cpu")
+    model = load_model(checkpoint, device="cpu")
+    assert isinstance(model, VideoXL)
+    return model
 
 
 @pytest.fixture
-def engine(video_xl) -> VideoX2L:
+def engine(video_xl: VideoXL) -> VideoX2L:
     """An engine on the tiny checkpoint: chunks of 2 frames (288 visual tokens), indexes in memory."""
     return VideoX2L(video_xl, chunk_frames=2, store=RamStore())
 
 
 @pytest.fixture(scope="session")
-def video_xl_2(tmp_path_factory: pytest.TempPathFactory):
+def video_xl_2(tmp_path_factory: pytest.TempPathFactory) -> VideoXL2:
     """A tiny random Video-XL-2: 3 layers, 144 visual tokens a group of 4 frames."""
-    return load_model(save_video_xl_2(GOLDEN_XL_2, tmp_path_factory.mktemp("video-xl-2")), device="cpu")
+    model = load_model(save_video_xl_2(GOLDEN_XL_2, tmp_path_factory.mktemp("video-xl-2")), device="cpu")
+    assert isinstance(model, VideoXL2)
+    return model
 
 
 @pytest.fixture(scope="session")

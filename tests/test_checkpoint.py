@@ -20,6 +20,7 @@ from videox2l import Generation, VideoX2L
 from videox2l.errors import ModelError, SettingsError
 from videox2l.models.checkpoint import checkpoint_fingerprint
 from videox2l.models.load import load_model
+from videox2l.models.video_xl.adapter import VideoXL
 
 
 @pytest.fixture
@@ -45,7 +46,7 @@ def split_into_shards(directory: Path) -> None:
     """Three files and an index, as large checkpoints come."""
     weights = load_file(directory / "model.safetensors")
     names = sorted(weights)
-    weight_map = {}
+    weight_map: dict[str, str] = {}
     for shard in range(3):
         file = f"model-{shard + 1:05d}-of-00003.safetensors"
         save_file({name: weights[name] for name in names[shard::3]}, directory / file)
@@ -324,6 +325,7 @@ def test_tied_embeddings_need_no_head(copy: Path) -> None:
     change_config(copy, tie_word_embeddings=True)
     change_weights(copy, lambda weights: weights.pop("lm_head.weight"))
     model = load_model(copy, device="cpu")
+    assert isinstance(model, VideoXL)
     states = torch.randn(2, 64)
     torch.testing.assert_close(model.logits(states), states @ model.model.embed_tokens.weight.T)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,9 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, checkpoint: Path):
+def run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, checkpoint: Path
+) -> Callable[..., tuple[int, str, str]]:
     """Run a command in this process on the tiny model, in a store of its own: (exit code, stdout, stderr)."""
     monkeypatch.setenv("VIDEOX2L_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("VIDEOX2L_MODEL", str(checkpoint))

@@ -18,8 +18,10 @@ from torch import Tensor
 
 from videox2l import FrameArray, Generation, Manual, OneLevel, Sampling, SummaryTokens, VideoIndex, VideoX2L
 from videox2l.answering.generation import generate
+from videox2l.compression.summary_tokens import SummaryCompression
 from videox2l.index.reload import load_cache
 from videox2l.kv.cache import KVCache
+from videox2l.models.base import MLLM
 from videox2l.models.forward import Forward
 from videox2l.models.load import load_model
 from videox2l.models.video_xl.adapter import VideoXL
@@ -81,7 +83,7 @@ class Case:
         return self.index.levels
 
     @property
-    def model(self) -> GoldenModel:
+    def model(self) -> MLLM:
         return self.engine.model
 
     def selected(self, chosen: list[int]) -> tuple[int, ...]:
@@ -144,7 +146,8 @@ def test_system_kvs_equal_the_published_ones(name: str, cases: dict[str, Case]) 
 @pytest.mark.parametrize("name", CASES)
 def test_chunk_kvs_equal_the_published_ones(name: str, cases: dict[str, Case]) -> None:
     """Of the committed set the last layer's, of `pixels` at level 2 their values alone."""
-    case, found = cases[name], {}
+    case = cases[name]
+    found: dict[str, Tensor] = {}
     chunks = range(len(case.index.entries))
     for level in case.levels:
         for chunk in chunks:
@@ -232,6 +235,7 @@ def test_windows_are_laid_out_as_published(
     monkeypatch.setattr(VideoXL, "compress", note)
     case = cases[name]
     compression = case.engine.compressor.start(golden_model, golden_model.prompt_kv(VIDEO))
+    assert isinstance(compression, SummaryCompression)
     entries = case.index.entries
     for entry in entries:
         compression.compress(chunk_of(torch.randn(entry.raw_tokens, 64)), entry.chunk.index in (0, len(entries) - 1))

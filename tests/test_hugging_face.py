@@ -6,6 +6,7 @@ import json
 import math
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -21,7 +22,7 @@ from videox2l.answering.generation import Generation
 from videox2l.compression.pool import Pool
 from videox2l.errors import ModelError, SettingsError
 from videox2l.index.video_index import VideoIndex
-from videox2l.models.base import Decoding
+from videox2l.models.base import MLLM, Decoding
 from videox2l.models.load import load_model
 from videox2l.testing import tiny_models
 from videox2l.testing.conformance import QUESTION, index_frames, noise
@@ -33,7 +34,7 @@ def directory(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
 
 
 @pytest.fixture(scope="module")
-def model(directory: Path):
+def model(directory: Path) -> MLLM:
     return load_model(directory, device="cpu")
 
 
@@ -42,7 +43,7 @@ def pixels() -> torch.Tensor:
     return noise(12)
 
 
-def index(model, pixels: torch.Tensor, **settings) -> tuple[VideoX2L, VideoIndex]:
+def index(model: MLLM, pixels: torch.Tensor, **settings: Any) -> tuple[VideoX2L, VideoIndex]:
     engine = VideoX2L(model, **{"compressor": Pool(levels=(2, 4)), **settings})
     return engine, index_frames(engine, pixels)
 
@@ -52,7 +53,7 @@ def test_the_models_own_oracles_score_it(model, pixels, oracle):
     engine, made = index(model, pixels, chunk_frames=4, oracle=oracle)
     scores = [chunk.score for chunk in engine.ask(made, QUESTION).chunks]
     assert len(scores) == 3
-    assert all(math.isfinite(score) for score in scores)
+    assert all(score is not None and math.isfinite(score) for score in scores)
 
 
 @torch.no_grad()

@@ -146,10 +146,12 @@ def test_what_can_not_be_found_is_refused(engine: VideoX2L, flash: Path) -> None
         engine.find(flash, "  ")
     with pytest.raises(SettingsError, match="k=0"):
         engine.find(flash, "bright", k=0)
-    needing = Brightness()
-    needing.needs_tokens = True  # type: ignore[misc]  # as a head on visual tokens
+
+    class OfTokens(Brightness):
+        needs_tokens = True  # as a head on visual tokens
+
     with pytest.raises(SettingsError, match="pass the model"):
-        find_moments(flash, "bright", needing, RamStore())
+        find_moments(flash, "bright", OfTokens(), RamStore())
 
 
 def test_nano_names_the_needles_second_and_nothing_for_the_whole_video(tmp_path: Path) -> None:

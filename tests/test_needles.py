@@ -12,15 +12,18 @@ import torch
 from rich.console import Console
 
 from videox2l import Budget, Even, OneLevel, SummaryTokens, TopK, VideoX2L
+from videox2l.compression.summary_tokens import SummaryCompression
 from videox2l.errors import SettingsError
 from videox2l.evaluation.intervals import mean_accuracy, mean_difference, wilson
 from videox2l.evaluation.needles import EvaluationProgress, NeedleEvaluation, evaluate_needles, words
 from videox2l.evaluation.needles_result import NeedlesResult
 from videox2l.evaluation.needles_table import needles_table
 from videox2l.evaluation.settings import Setting, comparison
+from videox2l.models.base import MLLM
 from videox2l.oracles.base import Oracle
 from videox2l.synthesis.plan import NeedlePlan, NeedleSettings
 from videox2l.synthesis.writer import VideoFormat
+from videox2l.types import KV
 
 SMALL = NeedleEvaluation(
     videos=2, needles=NeedleSettings(minutes=0.2, seed=3, format=VideoFormat(fps=1, width=64, height=64))
@@ -119,7 +122,12 @@ def test_the_rows_read_what_they_say(result: NeedlesResult, video_xl):
 def test_settings_of_one_compression_share_one_index(video_xl, monkeypatch):
     indexed = []
     start = SummaryTokens.start
-    monkeypatch.setattr(SummaryTokens, "start", lambda self, *rest: indexed.append(self.levels) or start(self, *rest))
+
+    def note(self: SummaryTokens, model: MLLM, prompt: KV) -> SummaryCompression:
+        indexed.append(self.levels)
+        return start(self, model, prompt)
+
+    monkeypatch.setattr(SummaryTokens, "start", note)
     evaluate_needles(VideoX2L(video_xl), SETTINGS[:3], replace(SMALL, videos=1))
     assert indexed == [(2,), (2, 32)]
 
@@ -281,6 +289,8 @@ def test_paired_differences_are_tighter_than_accuracies_and_cover_the_truth():
         right, other = (hard < 0.55).sum(-1), (hard < 0.5).sum(-1)
         asked = np.full((40, 2), 5.0)
         difference, accuracy = mean_difference(right, other, asked), mean_accuracy(right, asked)
+        assert difference.low is not None and difference.high is not None
+        assert accuracy.low is not None and accuracy.high is not None
         assert difference.high - difference.low < accuracy.high - accuracy.low
         many = rng.random(50_000) * 0.4 + rng.random(50_000) * 0.6
         covered += difference.low <= (many < 0.55).mean() - (many < 0.5).mean() <= difference.high

@@ -40,6 +40,7 @@ from videox2l.oracles.probe import Probe
 from videox2l.oracles.qk import QueryKey
 from videox2l.oracles.random import RandomOracle
 from videox2l.oracles.registry import ORACLES, make_oracle
+from videox2l.oracles.temporal import Temporal
 from videox2l.selection.registry import SELECTORS
 from videox2l.store import RamStore
 from videox2l.tracks.dual_encoder import HubDualEncoder
@@ -88,7 +89,7 @@ def eager(model: VideoXL, index: VideoIndex, levels: tuple[int, ...]) -> tuple[l
 @pytest.mark.parametrize("scale", [1 / 4, 1 / 3])
 @torch.no_grad()
 def test_attention_is_the_softmax_of_an_eager_forward(
-    engine: VideoX2L,
+    video_xl: VideoXL,
     index: VideoIndex,
     scale: float,
     tokens: Literal["last", "all"],
@@ -96,14 +97,14 @@ def test_attention_is_the_softmax_of_an_eager_forward(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """With the decoder's own scale, which need not be 1 / sqrt(d_h)."""
-    for layer in engine.model.model.layers:
+    for layer in video_xl.model.layers:
         monkeypatch.setattr(layer.self_attn, "scaling", scale)
     levels = (level or 32,) * 6
-    attention, _ = eager(engine.model, index, levels)
+    attention, _ = eager(video_xl, index, levels)
     weights = torch.stack(attention).mean(dim=(0, 1))  # (n, m)
     weights = weights[-1] if tokens == "last" else weights.mean(dim=0)
     expected = torch.stack([weights[span].mean() for span in chunk_spans(index, levels)])
-    scores = AttentionOracle(tokens, level=level).score(engine.model, index, QUESTION).chunks
+    scores = AttentionOracle(tokens, level=level).score(video_xl, index, QUESTION).chunks
     torch.testing.assert_close(scores, expected, rtol=1e-4, atol=1e-7)
     assert scores.std() > 0.01 * scores.mean()
 
@@ -112,17 +113,17 @@ def test_attention_is_the_softmax_of_an_eager_forward(
 
 
 @torch.no_grad()
-def test_qk_is_the_cosine_of_mean_query_and_mean_key_in_each_layer(engine: VideoX2L, index: VideoIndex) -> None:
+def test_qk_is_the_cosine_of_mean_query_and_mean_key_in_each_layer(video_xl: VideoXL, index: VideoIndex) -> None:
     """The queries come from the question right behind the prompt, and nothing is rotated."""
     alone = replace(index, entries=())
-    _, queries = eager(engine.model, alone, ())
+    _, queries = eager(video_xl, alone, ())
     expected = torch.zeros(6)
     for chunk in range(6):
         keys = index.kv(chunk, 32).keys.mean(dim=2)  # (n_l, n_h, d_h)
         for layer, query in enumerate(queries):
             grouped = query.mean(dim=1).unflatten(0, (2, 2)).mean(dim=1)  # (n_h, d_h)
             expected[chunk] += F.cosine_similarity(grouped.flatten(), keys[layer].flatten(), dim=0) / len(queries)
-    scores = QueryKey().score(engine.model, index, QUESTION).chunks
+    scores = QueryKey().score(video_xl, index, QUESTION).chunks
     torch.testing.assert_close(scores, expected, rtol=0, atol=1e-5)
     assert scores.std() > 1e-3
 
@@ -236,6 +237,14 @@ def test_a_long_question_is_cut_after_the_last_word_that_fits(encoder_directory:
     assert encoder.embed_text("x" * 500).isfinite().all()
 
 
+def test_a_question_longer_than_the_text_tower_is_said_to_be_cut(encoder_directory: Path) -> None:
+    contrastive = Contrastive(HubDualEncoder(encoder_directory))
+    assert contrastive.notes("hello " * 6) == ()
+    (note,) = contrastive.notes("hello " * 8)
+    assert "6 of the question's 8 words" in note
+    assert Temporal(Fusion((contrastive, AttentionOracle()))).notes("hello " * 7) != ()
+
+
 def test_frames_are_embedded_alike_in_any_batch(encoder_directory: Path) -> None:
     encoder = HubDualEncoder(encoder_directory)
     frames = Frames(torch.randint(0, 255, (35, 3, 40, 50), dtype=torch.uint8), torch.arange(35.0))
@@ -248,19 +257,20 @@ def test_frames_are_embedded_alike_in_any_batch(encoder_directory: Path) -> None
 def test_an_encoder_added_later_runs_no_decoder(
     engine: VideoX2L, made_clip: Path, encoder_directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    at_once = replace(engine, encoder=HubDualEncoder(encoder_directory), store=RamStore())
+    encoder = HubDualEncoder(encoder_directory)
+    at_once = replace(engine, encoder=encoder, store=RamStore())
     expected = at_once.index(made_clip)
     plain = engine.index(made_clip)
     with pytest.raises(StoreError, match="embeddings"):
-        plain.embeddings(at_once.encoder)
+        plain.embeddings(encoder)
     for method in ("run", "compress", "visual_tokens"):
         monkeypatch.setattr(engine.model, method, lambda *_, **__: pytest.fail("the model was run"))
     later = replace(engine, encoder=HubDualEncoder(encoder_directory)).index(made_clip)
     assert later.reused
     assert later.key == plain.key
-    for made, wanted in zip(later.embeddings(at_once.encoder), expected.embeddings(at_once.encoder), strict=True):
+    for made, wanted in zip(later.embeddings(encoder), expected.embeddings(encoder), strict=True):
         assert torch.equal(made, wanted)
-    embeddings, time_s = later.embeddings(at_once.encoder)
+    embeddings, time_s = later.embeddings(encoder)
     assert time_s.tolist() == list(range(12))
     assert embeddings.shape == (12, embeddings.shape[1])
 

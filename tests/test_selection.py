@@ -7,6 +7,7 @@ import random
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -90,7 +91,7 @@ def test_scores_are_kept_with_the_selection(index: VideoIndex) -> None:
 
 
 @pytest.mark.parametrize("selector", [TopK, Even])
-def test_a_negative_k_is_an_error(selector: type[Selector]) -> None:
+def test_a_negative_k_is_an_error(selector: type[TopK] | type[Even]) -> None:
     with pytest.raises(SettingsError, match="k=-1"):
         selector(-1)
 
@@ -236,7 +237,7 @@ def test_more_of_a_budget_never_reads_a_chunk_less_finely(three_levels: VideoInd
         scores = torch.zeros(len(entries)) if trial % 10 == 0 else scores * 10.0 ** chance.randint(-6, 6)
         fine_edges = chance.random() < 0.5
         least, most = (index.tokens((level,) * len(entries)) for level in (levels[-1], levels[0]))
-        before = [levels[-1]] * len(entries)
+        before = (levels[-1],) * len(entries)
         for budget in sorted(chance.randint(least, most) for _ in range(20)):
             selection = Budget(budget, fine_edges=fine_edges).select(scores, index)
             assert index.tokens(selection.levels) <= budget
@@ -324,7 +325,7 @@ def test_the_engine_reads_the_middle_level_that_a_budget_chooses(engine: VideoX2
 
 
 def test_every_selector_goes_by_its_name() -> None:
-    settings = {"budget": {"cache_tokens": 9}, "manual": {"chunks": (1,)}}
+    settings: dict[str, dict[str, Any]] = {"budget": {"cache_tokens": 9}, "manual": {"chunks": (1,)}}
     made = {name: SELECTORS.make(name, **settings.get(name, {})) for name in SELECTORS.names}
     assert made == {
         "budget": Budget(9),

@@ -109,6 +109,7 @@ def test_three_axes_are_told_apart(tmp_path, family, monkeypatch):
 
 def test_the_check_leaves_the_decoder_as_it_found_it(tmp_path):
     model = load_model(with_decoder(tmp_path, num_hidden_layers=5, model_type="llama"), device="cpu")
+    assert isinstance(model, HuggingFaceMLLM)
     assert len(model.decoder.layers) == 5
     assert [layer.self_attn.layer_idx for layer in model.decoder.layers] == list(range(5))
     assert model.decoder.config._attn_implementation == cached_attention.ATTENTION

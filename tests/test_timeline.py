@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
+from matplotlib.patches import Rectangle
 from PIL import Image
 from videos import frame_numbers, write_video
 
@@ -33,6 +35,14 @@ def answer(engine: VideoX2L, clip: Path) -> Answer:
     return engine.ask(engine.index(clip), "Who rides?", **settings)
 
 
+def bars_and_moments(axes: Axes) -> tuple[list[Rectangle], list[Rectangle]]:
+    """The bars of the chunks, and what marks the moments; nothing else is drawn as a patch."""
+    patches = [patch for patch in axes.patches if isinstance(patch, Rectangle)]
+    assert len(patches) == len(axes.patches)
+    moments = [patch for patch in patches if to_hex(patch.get_facecolor()) == MOMENT]
+    return [patch for patch in patches if patch not in moments], moments
+
+
 def near(picture: np.ndarray, color: str) -> int:
     """How many pixels have about this color."""
     wanted = np.array([int(color[at : at + 2], 16) for at in (1, 3, 5)])
@@ -52,19 +62,20 @@ def test_a_plot_shows_bars_and_thumbnails(answer: Answer, tmp_path: Path) -> Non
 
 def test_bars_and_labels_say_what_the_answer_says(answer: Answer) -> None:
     figure = answer.plot()
-    strip, bars = figure.axes
-    (red,) = [patch for patch in bars.patches if to_hex(patch.get_facecolor()) == MOMENT]
+    strip, relevance = figure.axes
+    bars, (red,) = bars_and_moments(relevance)
     assert (red.get_x(), red.get_x() + red.get_width()) == (answer.chunks[2].start_s, answer.chunks[2].end_s)
-    of_chunks = [patch for patch in bars.patches if patch is not red]
-    drawn = sorted((bar.get_x(), bar.get_x() + bar.get_width()) for bar in of_chunks)
+    drawn = sorted((bar.get_x(), bar.get_x() + bar.get_width()) for bar in bars)
     assert [start for start, _ in drawn] == [chunk.start_s for chunk in answer.chunks]
     assert all(end <= chunk.end_s for (_, end), chunk in zip(drawn, answer.chunks, strict=True))
-    heights = {round(bar.get_x(), 6): bar.get_height() for bar in of_chunks}
+    heights = {round(bar.get_x(), 6): bar.get_height() for bar in bars}
     named = heights.pop(answer.chunks[2].start_s)
     assert named > max(heights.values())
-    labels = [label.get_text() for label in bars.get_legend().get_texts()]
+    legend = relevance.get_legend()
+    assert legend is not None
+    labels = [label.get_text() for label in legend.get_texts()]
     assert labels == ["2x", "2x, always", "32x"]  # the first and last chunk are no evidence
-    assert f"{answer.cache_tokens} of {answer.full_cache_tokens}" in bars.get_title(loc="left")
+    assert f"{answer.cache_tokens} of {answer.full_cache_tokens}" in relevance.get_title(loc="left")
     assert "Who rides?" in strip.get_title(loc="left")
 
 
@@ -74,9 +85,10 @@ def test_pictures_are_of_the_moments_and_of_frames_between_them(engine: VideoX2L
     moments = (Moment(7.0, 8.5, peak_s=7.5, score=1.0, confidence=1.0), Moment(20.0, 20.5, peak_s=20.0))
     chunks = [ChunkReport(n, n, n + 1, 0.0, 32, 32.0, False) for n in range(30)]
     strip = draw_timeline("", "", chunks, moments, None, index.thumbnails).axes[0]
-    framed = [axes.get_title() for axes in strip.child_axes if to_hex(axes.spines["top"].get_edgecolor()) == MOMENT]
+    shown = [axes for axes in strip.child_axes if isinstance(axes, Axes)]
+    framed = [axes.get_title() for axes in shown if to_hex(axes.spines["top"].get_edgecolor()) == MOMENT]
     assert framed == ["0:07", "0:20"]
-    pictures = {axes.get_title(): axes.images[0].get_array() for axes in strip.child_axes}
+    pictures = {axes.get_title(): np.asarray(axes.images[0].get_array()) for axes in shown}
     assert len(pictures) == PICTURES
     assert np.array_equal(pictures["0:07"], index.thumbnails.nearest(7.5))
     assert frame_numbers(torch.tensor(pictures["0:07"]).permute(2, 0, 1)[None]) == [15]
@@ -91,12 +103,12 @@ def test_an_answer_without_scores_is_drawn_with_bars_of_one_height(
     assert [chunk.score for chunk in answer.chunks] == [None] * 6
     assert json.loads(json.dumps(answer.to_json(), allow_nan=False))["chunks"][0]["score"] is None
     figure = answer.plot(tmp_path / "answer.png")
-    bars = figure.axes[1]
-    drawn = [patch for patch in bars.patches if to_hex(patch.get_facecolor()) != MOMENT]
-    assert len({round(bar.get_height(), 9) for bar in drawn}) == 1
-    assert drawn[0].get_height() > 0
-    assert bars.get_ylabel() == ""
-    assert len(bars.get_yticks()) == 0
+    relevance = figure.axes[1]
+    bars, _ = bars_and_moments(relevance)
+    assert len({round(bar.get_height(), 9) for bar in bars}) == 1
+    assert bars[0].get_height() > 0
+    assert relevance.get_ylabel() == ""
+    assert len(relevance.get_yticks()) == 0
     assert (tmp_path / "answer.png").stat().st_size > 10_000
 
 
@@ -105,8 +117,8 @@ def test_every_level_has_a_color_of_its_own() -> None:
         chunks = [ChunkReport(n, n, n + 1, None, level, level, level == 2) for n, level in enumerate(levels)]
         picture = torch.frombuffer(bytearray(thumbnail(np.zeros((4, 4, 3), dtype=np.uint8))), dtype=torch.uint8)
         strip = ThumbnailStrip(picture, torch.tensor([len(picture)]), torch.zeros(1))
-        bars = draw_timeline("", "", chunks, (), None, strip).axes[1]
-        drawn = sorted((bar.get_x(), to_hex(bar.get_facecolor())) for bar in bars.patches)
+        bars, _ = bars_and_moments(draw_timeline("", "", chunks, (), None, strip).axes[1])
+        drawn = sorted((bar.get_x(), to_hex(bar.get_facecolor())) for bar in bars)
         return [color for _, color in drawn]
 
     assert colors(32, 2, 8, 2) == [COARSE, FINE, BETWEEN, FINE]

@@ -6,6 +6,7 @@ import importlib.metadata
 import io
 import shutil
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 
 import av
@@ -19,6 +20,7 @@ from videox2l.errors import SettingsError, VideoError
 from videox2l.types import Frames
 from videox2l.video import FrameArray, ImageFolder, Reading, Sampling, Video, open_video
 from videox2l.video.file import VideoFile
+from videox2l.video.open import Source
 
 EVERY_FRAME = Sampling(fps=30)
 
@@ -41,8 +43,8 @@ def read(video: Video, size: int = 16, after: Reading | None = None) -> Frames:
     return Frames(torch.cat([p.pixels for p in parts]), torch.cat([p.timestamps_s for p in parts]))
 
 
-def numbers(source: object, sampling: Sampling, size: int = 16, skip: int = 0) -> list[int]:
-    return frame_numbers(read(open_video(source, sampling), size, skip).pixels)
+def numbers(source: Source, sampling: Sampling, size: int = 16) -> list[int]:
+    return frame_numbers(read(open_video(source, sampling), size).pixels)
 
 
 # sampled frames are exact
@@ -343,7 +345,7 @@ def test_frames_in_memory_come_out_unchanged(channels_first: bool) -> None:
         (torch.zeros(2, 4, 4, 3, dtype=torch.uint8), [1, 0], "ascend"),
     ],
 )
-def test_frames_in_memory_that_are_no_video_are_refused(pixels: object, times_s: list, cause: str) -> None:
+def test_frames_in_memory_that_are_no_video_are_refused(pixels: torch.Tensor, times_s: list[float], cause: str) -> None:
     with pytest.raises(VideoError, match=cause):
         open_video(FrameArray(pixels, times_s))
 
@@ -458,7 +460,7 @@ def make_folder(path: Path) -> Path:
     ],
 )
 def test_what_is_no_video_is_refused_with_its_name_and_cause(
-    tmp_path: Path, make: object, name: str, cause: str
+    tmp_path: Path, make: Callable[[Path], Path], name: str, cause: str
 ) -> None:
     with pytest.raises(VideoError, match=f"{name}.* {cause}|{name} .*{cause}") as caught:
         open_video(make(tmp_path / name))
@@ -468,9 +470,9 @@ def test_what_is_no_video_is_refused_with_its_name_and_cause(
 
 def test_a_file_in_text_mode_or_a_stray_object_is_refused(clip: Path) -> None:
     with clip.open() as file, pytest.raises(VideoError, match="text mode"):
-        open_video(file)
+        open_video(file)  # type: ignore[arg-type]
     with pytest.raises(VideoError, match="be read as a video"):
-        open_video(None)
+        open_video(None)  # type: ignore[arg-type]
 
 
 def test_a_range_outside_the_video_is_refused_and_one_past_its_end_noted(clip: Path) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
-from videox2l.compression.base import Compressor
+from videox2l.compression.base import Compressor, Passes
 from videox2l.compression.registry import COMPRESSORS
 from videox2l.engine import VideoX2L
 from videox2l.errors import SettingsError
@@ -129,9 +129,7 @@ def other_passes(method: Setting, name: str) -> Iterator[Setting]:
     from videox2l.compression.summary_tokens import SummaryTokens
 
     if isinstance(method.compressor, SummaryTokens):
-        passes: Literal["single_pass", "two_pass"] = (
-            "two_pass" if method.compressor.passes == "single_pass" else "single_pass"
-        )
+        passes: Passes = "two_pass" if method.compressor.passes == "single_pass" else "single_pass"
         yield replace(method, name=f"{name}, {passes}", compressor=replace(method.compressor, passes=passes))
 
 

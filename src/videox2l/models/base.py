@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -116,7 +116,7 @@ class MLLM(nn.Module, ABC):
 
     @classmethod
     @abstractmethod
-    def from_directory(cls, directory: Path, device: torch.device, dtype: torch.dtype, name: str) -> MLLM:
+    def from_directory(cls, directory: Path, device: torch.device, dtype: torch.dtype, name: str) -> Self:
         """Load a checkpoint directory. Raises: ModelError if it is incomplete, damaged, or not what is built here."""
 
     @property

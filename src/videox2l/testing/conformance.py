@@ -40,7 +40,7 @@ from videox2l.index.video_index import VideoIndex
 from videox2l.models.base import MLLM
 from videox2l.models.load import load_model
 from videox2l.store import DiskStore, RamStore
-from videox2l.testing.reference import Reference
+from videox2l.testing.reference import Reference, ReferenceModel
 from videox2l.video import FrameArray, Sampling
 
 QUESTION = "What turns red?"
@@ -77,7 +77,7 @@ class Subject:
             self.directory, torch.device("cpu"), getattr(torch, dtype), self.directory.name
         )
 
-    def reference(self, pixels: Tensor) -> Reference:
+    def reference(self, pixels: Tensor) -> ReferenceModel:
         """The model's own class on a video (T, 3, H, W) and the question."""
         return Reference(self.directory, pixels, QUESTION, self.prompt)
 
@@ -88,10 +88,12 @@ def noise(frames: int, height: int = 72, width: int = 88) -> Tensor:
     return (F.interpolate(small, (height, width), mode="bilinear") * 255).to(torch.uint8)
 
 
-def index_frames(engine: VideoX2L, pixels: Tensor, **settings: object) -> VideoIndex:
+def index_frames(
+    engine: VideoX2L, pixels: Tensor, progress: Callable[[IndexProgress], None] = lambda _: None
+) -> VideoIndex:
     """The index of frames (T, 3, H, W) a second apart."""
     video = FrameArray(pixels, [float(second) for second in range(len(pixels))])
-    return engine.index(video, Sampling(fps=1), **settings)  # type: ignore[arg-type]
+    return engine.index(video, Sampling(fps=1), progress)
 
 
 @torch.no_grad()
