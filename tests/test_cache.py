@@ -12,6 +12,7 @@ from transformers.models.qwen2.modeling_qwen2 import Qwen2RotaryEmbedding, apply
 from videox2l.answering.generation import Generation, generate
 from videox2l.kv.cache import KVCache, KVShape
 from videox2l.kv.rope import Rope
+from videox2l.models.video_xl.adapter import VideoXL
 from videox2l.types import KV, concatenate
 
 SHAPE = KVShape(layers=3, heads=2, head_dim=16)
@@ -96,7 +97,9 @@ def test_a_cleared_cache_starts_at_position_0_in_the_same_buffer() -> None:
     assert torch.equal(cache.keys, Rope(16, 1e4)(kv.keys, torch.arange(10)))
 
 
-def test_decoding_rotates_only_the_new_token_and_never_moves_the_cache(video_xl, monkeypatch) -> None:
+def test_decoding_rotates_only_the_new_token_and_never_moves_the_cache(
+    video_xl: VideoXL, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rope = CountingRope(16, video_xl.config.rope_theta)
     monkeypatch.setattr(video_xl, "rope", rope)
     monkeypatch.setattr(video_xl, "eos_ids", ())

@@ -55,7 +55,7 @@ def split_into_shards(directory: Path) -> None:
     (directory / "model.safetensors").unlink()
 
 
-def test_shards_load_to_the_same_model(copy: Path, video_xl) -> None:
+def test_shards_load_to_the_same_model(copy: Path, video_xl: VideoXL) -> None:
     split_into_shards(copy)
     loaded = load_model(copy, device="cpu").state_dict()
     assert loaded.keys() == video_xl.state_dict().keys()
@@ -89,7 +89,7 @@ def test_missing_parameters_are_named_and_counted(copy: Path) -> None:
     assert "layers.2" not in str(error.value)
 
 
-def test_parameters_nobody_asked_for_are_left_out(copy: Path, video_xl) -> None:
+def test_parameters_nobody_asked_for_are_left_out(copy: Path, video_xl: VideoXL) -> None:
     change_weights(copy, lambda weights: weights.update({"model.image_newline": torch.ones(64)}))
     assert load_model(copy, device="cpu").state_dict().keys() == video_xl.state_dict().keys()
 

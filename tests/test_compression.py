@@ -12,6 +12,7 @@ from torch import Tensor
 from videox2l import SummaryTokens
 from videox2l.compression.base import Passes
 from videox2l.errors import SettingsError
+from videox2l.kv.cache import KVCache
 from videox2l.models.forward import Forward
 from videox2l.models.video_xl.adapter import VideoXL
 from videox2l.models.video_xl.model import VideoXLModel
@@ -188,7 +189,7 @@ def test_counted_tokens_are_the_tokens_run(
     ran: list[int] = []
     real = VideoXLModel.compress
 
-    def note(model: VideoXLModel, hidden: Tensor, window: Window, memory) -> tuple[Tensor, Tensor]:
+    def note(model: VideoXLModel, hidden: Tensor, window: Window, memory: KVCache) -> tuple[Tensor, Tensor]:
         ran.append(hidden.shape[0])
         return real(model, hidden, window, memory)
 

@@ -36,6 +36,7 @@ from videox2l.index.builder import IndexProgress
 from videox2l.index.reload import chunk_spans, load_cache
 from videox2l.models.base import Turn
 from videox2l.models.load import load_model
+from videox2l.models.video_xl_2.adapter import VideoXL2
 from videox2l.oracles.random import RandomOracle
 from videox2l.store import DiskStore
 from videox2l.testing.tiny_models import build
@@ -390,7 +391,7 @@ def test_a_transformers_model_in_memory_is_asked_like_its_checkpoint(made_clip: 
 
 
 def test_an_index_of_another_model_or_dtype_is_refused(
-    engine: VideoX2L, made_clip: Path, checkpoint: Path, video_xl_2
+    engine: VideoX2L, made_clip: Path, checkpoint: Path, video_xl_2: VideoXL2
 ) -> None:
     index = engine.index(made_clip)
     with pytest.raises(SettingsError, match="another model"):

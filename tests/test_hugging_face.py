@@ -13,6 +13,7 @@ import torch
 from transformers import (
     Blip2Config,
     Gemma3Config,
+    PreTrainedConfig,
     Qwen2Config,
     Qwen3_5Config,
 )
@@ -97,7 +98,7 @@ def test_a_checkpoints_generation_config_is_taken_over(tmp_path, settings, expec
     assert load_model(directory, device="cpu").decoding == expected
 
 
-def config_only(directory: Path, config) -> Path:
+def config_only(directory: Path, config: PreTrainedConfig) -> Path:
     config.save_pretrained(directory)
     return directory
 

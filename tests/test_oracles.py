@@ -33,7 +33,7 @@ from videox2l.errors import ModelError, SettingsError, StoreError
 from videox2l.index.reload import chunk_spans, load_cache
 from videox2l.models.video_xl.adapter import VideoXL
 from videox2l.oracles.attention import AttentionOracle
-from videox2l.oracles.base import Oracle
+from videox2l.oracles.base import KVOracle, Oracle
 from videox2l.oracles.contrastive import Contrastive
 from videox2l.oracles.fusion import Fusion
 from videox2l.oracles.probe import Probe
@@ -294,7 +294,9 @@ def test_oracles_read_the_level_asked_for(engine: VideoX2L, made_clip: Path) -> 
 
 
 @pytest.mark.parametrize("oracle", [AttentionOracle, QueryKey, Probe])
-def test_a_level_that_the_index_does_not_have_is_an_error(engine: VideoX2L, index: VideoIndex, oracle) -> None:
+def test_a_level_that_the_index_does_not_have_is_an_error(
+    engine: VideoX2L, index: VideoIndex, oracle: type[KVOracle]
+) -> None:
     with pytest.raises(SettingsError, match=r"can't read level 8: the index has levels 2, 32"):
         engine.ask(index, QUESTION, oracle=oracle(level=8))
 

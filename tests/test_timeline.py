@@ -14,10 +14,12 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 from videos import frame_numbers, write_video
 
-from videox2l import Answer, Generation, Manual, OneLevel, Sampling, TopK, VideoX2L, __version__
+from videox2l import Answer, Generation, Manual, OneLevel, Sampling, TopK, VideoIndex, VideoX2L, __version__
 from videox2l.answering.timeline import BETWEEN, COARSE, FINE, MOMENT, PICTURES, draw_timeline
 from videox2l.errors import SettingsError, StoreError
+from videox2l.models.base import MLLM
 from videox2l.oracles.base import Oracle
+from videox2l.selection.base import Selector
 from videox2l.tracks.thumbnails import ThumbnailStrip, thumbnail
 from videox2l.types import ChunkReport, Moment
 
@@ -25,7 +27,7 @@ from videox2l.types import ChunkReport, Moment
 class Third(Oracle):
     """Finds the third chunk relevant and no other."""
 
-    def relevance(self, model, index, question) -> torch.Tensor:
+    def relevance(self, model: MLLM, index: VideoIndex, question: str) -> torch.Tensor:
         return (torch.arange(len(index.entries)) == 2).float()
 
 
@@ -97,7 +99,7 @@ def test_pictures_are_of_the_moments_and_of_frames_between_them(engine: VideoX2L
 
 @pytest.mark.parametrize("selector", [Manual((2,)), OneLevel()], ids=str)
 def test_an_answer_without_scores_is_drawn_with_bars_of_one_height(
-    engine: VideoX2L, made_clip: Path, tmp_path: Path, selector
+    engine: VideoX2L, made_clip: Path, tmp_path: Path, selector: Selector
 ) -> None:
     answer = engine.ask(engine.index(made_clip), "Who?", selector=selector, generation=Generation(max_new_tokens=2))
     assert [chunk.score for chunk in answer.chunks] == [None] * 6

@@ -66,7 +66,7 @@ def chunks_of(model: MLLM, pixels: Tensor, frames: int = 4) -> list[VideoTokens]
 
 
 @torch.no_grad()
-def compress(model: MLLM, compressor, chunks: list[VideoTokens]) -> list[dict[int, KV]]:
+def compress(model: MLLM, compressor: Compressor, chunks: list[VideoTokens]) -> list[dict[int, KV]]:
     compression = compressor.start(model, model.prompt_kv(VIDEO))
     return [compression.compress(chunk, number in (0, len(chunks) - 1)) for number, chunk in enumerate(chunks)]
 

@@ -6,6 +6,7 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -177,7 +178,7 @@ def test_chunks_that_cut_groups_are_refused(video_xl_2):
         VideoX2L(video_xl_2, chunk_frames=(4, 10))
 
 
-def edit_config(directory: Path, name: str = "config.json", **changes) -> None:
+def edit_config(directory: Path, name: str = "config.json", **changes: Any) -> None:
     file = directory / name
     file.write_text(json.dumps(json.loads(file.read_text()) | changes))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from transformers import (
     AutoProcessor,
     Blip2Config,
     Blip2ForConditionalGeneration,
+    PreTrainedModel,
     TorchAoConfig,
 )
 
@@ -29,6 +30,7 @@ from videox2l.models.base import MLLM
 from videox2l.models.forward import Forward
 from videox2l.models.hugging_face import HuggingFaceMLLM
 from videox2l.models.load import load_model, wrap_model
+from videox2l.models.video_xl.adapter import VideoXL
 from videox2l.testing import tiny_models
 
 QUESTION = "What turns red?"
@@ -84,7 +86,7 @@ def test_it_is_named_as_one_likes(qwen: Path) -> None:
 
 
 @torch.no_grad()
-def own_logits(model) -> torch.Tensor:
+def own_logits(model: PreTrainedModel) -> torch.Tensor:
     return model(input_ids=torch.arange(5)[None]).logits
 
 
@@ -168,7 +170,7 @@ def test_the_processors_chat_template_comes_before_the_tokenizers(qwen: Path) ->
         (lambda processor: delete(processor, "video_processor"), "no video_processor: pass processor=AutoProcessor"),
     ],
 )
-def test_a_processor_that_lacks_something_says_what(qwen: Path, take, missing: str) -> None:
+def test_a_processor_that_lacks_something_says_what(qwen: Path, take: Callable[[Any], object], missing: str) -> None:
     model, processor = held(qwen)
     with pytest.raises(ModelError, match=missing):
         wrap_model(model, take(processor))
@@ -179,7 +181,7 @@ def delete(part: object, name: str) -> object:
     return part
 
 
-def test_what_is_no_model_that_can_be_driven_is_refused(qwen: Path, video_xl) -> None:
+def test_what_is_no_model_that_can_be_driven_is_refused(qwen: Path, video_xl: VideoXL) -> None:
     model, processor = held(qwen)
     for other in (nn.DataParallel(model), video_xl, "org/model"):
         with pytest.raises(ModelError, match="is not a model of transformers"):
@@ -214,21 +216,21 @@ def with_template(processor):
     return processor
 
 
-def a_value(model) -> None:
+def a_value(model: PreTrainedModel) -> None:
     model.get_input_embeddings().weight[123, 7] *= 1.001
 
 
-def two_rows(model) -> None:
+def two_rows(model: PreTrainedModel) -> None:
     """They change places: the sum of all is the same."""
     weight = model.get_input_embeddings().weight
     weight[[100, 101]] = weight[[101, 100]]
 
 
-def a_bias(model) -> None:
+def a_bias(model: PreTrainedModel) -> None:
     next(parameter for name, parameter in model.named_parameters() if name.endswith("bias"))[0] += 1e-3
 
 
-def a_setting(model) -> None:
+def a_setting(model: PreTrainedModel) -> None:
     model.config.text_config.rms_norm_eps = 1e-5
 
 
