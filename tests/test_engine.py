@@ -312,7 +312,6 @@ BAD_INPUT: dict[str, tuple[type[VideoX2LError], str, Callable[[VideoX2L, Path], 
     "unknown selector of a question": (SettingsError, "'best'", lambda engine, at: ask(engine, "a?", selector="best")),
     "no chunk": (SettingsError, "0", lambda engine, at: replace(engine, chunk_frames=0)),
     "empty chunk list": (SettingsError, "()", lambda engine, at: replace(engine, chunk_frames=())),
-    "unknown positions": (SettingsError, "'middle'", lambda engine, at: Pool(positions="middle")),  # type: ignore[arg-type]
     "empty question": (QuestionError, "empty", lambda engine, at: ask(engine, " \n")),
     "long question": (QuestionError, "tokens", lambda engine, at: long_question(engine)),
     "no answer": (SettingsError, "0", lambda engine, at: Generation(max_new_tokens=0)),

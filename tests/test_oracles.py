@@ -128,24 +128,6 @@ def test_qk_is_the_cosine_of_mean_query_and_mean_key_in_each_layer(video_xl: Vid
     assert scores.std() > 1e-3
 
 
-# probe
-
-
-@pytest.mark.parametrize("batch_tokens", [1, 400, 100_000])
-@torch.no_grad()
-def test_probe_is_the_certainty_with_one_chunk_alone(engine: VideoX2L, index: VideoIndex, batch_tokens: int) -> None:
-    model, expected = engine.model, []
-    ids = model.question_ids(QUESTION)
-    for entry in index.entries:
-        cache = model.new_cache(0)
-        cache.append(index.prompt)
-        cache.append(index.kv(entry.chunk.index, 2))
-        logits = model.logits(model.read(ids, cache)[-1:])
-        expected.append(logits.softmax(-1).max())
-    scores = Probe(batch_tokens=batch_tokens).score(model, index, QUESTION).chunks
-    torch.testing.assert_close(scores, torch.stack(expected), rtol=0, atol=1e-4)
-
-
 # random
 
 
