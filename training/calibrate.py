@@ -54,10 +54,10 @@ def logistic(matching: Tensor, other: Tensor) -> tuple[float, float]:
     def loss() -> Tensor:
         optimizer.zero_grad()
         value = F.binary_cross_entropy_with_logits(fitted[0] * cosines + fitted[1], target, weight)
-        value.backward()  # type: ignore[no-untyped-call]
+        value.backward()
         return value
 
-    optimizer.step(loss)  # type: ignore[arg-type]
+    optimizer.step(loss)
     return float(fitted[0]), float(fitted[1])
 
 

@@ -154,13 +154,16 @@ class HuggingFaceMLLM(MLLM):
                 "or of another architecture"
             )
         if not any((directory / name).is_file() for name in TOKENIZER_FILES):
-            raise ModelError(f"{directory} has no tokenizer ({', '.join(TOKENIZER_FILES)}): download the whole checkpoint")
+            raise ModelError(
+                f"{directory} has no tokenizer ({', '.join(TOKENIZER_FILES)}): download the whole checkpoint"
+            )
         try:
             tokenizer = AutoTokenizer.from_pretrained(directory, trust_remote_code=False)
             video_processor = AutoVideoProcessor.from_pretrained(directory, trust_remote_code=False)
         except Exception as error:  # missing files raise many things
             raise ModelError(
-                f"{directory} has no tokenizer and video processor that load ({first_line(error)}): download the whole checkpoint"
+                f"{directory} has no tokenizer and video processor that load ({first_line(error)}): download the "
+                "whole checkpoint"
             ) from error
         tokenizer.chat_template = processor_chat_template(directory) or tokenizer.chat_template
         return cls(

@@ -146,7 +146,9 @@ def wrap_model(
     if adapter is None:
         raise ModelError(refusal(model.config, config, name))
     if not issubclass(adapter, HuggingFaceMLLM):
-        raise ModelError(f"{name} belongs to a family that is loaded from its directory: pass the directory instead of the model")
+        raise ModelError(
+            f"{name} belongs to a family that is loaded from its directory: pass the directory instead of the model"
+        )
     missing = [part for part in ("tokenizer", "video_processor") if getattr(processor, part, None) is None]
     if missing:
         raise ModelError(
@@ -213,8 +215,8 @@ def refuse_options(adapter: type[MLLM], name: str) -> None:
 
     if not issubclass(adapter, HuggingFaceMLLM):
         raise SettingsError(
-            f"{name} is loaded by {adapter.__name__}, which supports neither device_map nor quantization: leave them out, "
-            "and pass a checkpoint that is not quantized"
+            f"{name} is loaded by {adapter.__name__}, which supports neither device_map nor quantization: leave them "
+            "out, and pass a checkpoint that is not quantized"
         )
 
 
@@ -257,9 +259,13 @@ def pick_device(device: str, device_map: str | int | Mapping[str, Any] | None = 
     """
     if device_map is not None:
         if device != "auto":
-            raise SettingsError(f"device {device!r} and device_map {device_map!r} can't be combined: pass only one of them")
+            raise SettingsError(
+                f"device {device!r} and device_map {device_map!r} can't be combined: pass only one of them"
+            )
         if find_spec("accelerate") is None:
-            raise SettingsError(f"device_map {device_map!r} needs accelerate, which is not installed: pip install accelerate")
+            raise SettingsError(
+                f"device_map {device_map!r} needs accelerate, which is not installed: pip install accelerate"
+            )
         places = set(map(str, device_map.values() if isinstance(device_map, Mapping) else [device_map]))
         if places <= {"cpu", "disk"}:
             return torch.device("cpu")

@@ -35,5 +35,6 @@ def open_video(source: Source, sampling: Sampling = EVERY_SECOND) -> Video:
     if hasattr(source, "read"):
         return VideoFile(source, sampling)
     raise VideoError(
-        f"a {type(source).__name__} can't be read as a video: give a path, a binary file, an ImageFolder or a FrameArray"
+        f"a {type(source).__name__} can't be read as a video: give a path, a binary file, an ImageFolder or a "
+        "FrameArray"
     )
