@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from videox2l.errors import ModelError, SettingsError
-from videox2l.models.file_digest import content_digest
+from videox2l.store.file_digest import content_digest
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
