@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import io
+import os
 import shutil
+import time
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -276,6 +279,22 @@ def test_fingerprint_follows_content_alone(clip: Path, tmp_path: Path) -> None:
     changed = bytearray(clip.read_bytes())
     changed[len(changed) // 2] ^= 1
     assert open_video(io.BytesIO(changed)).fingerprint() != reference
+
+
+def test_a_large_video_is_read_for_its_fingerprint_once(clip: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("VIDEOX2L_CACHE", str(tmp_path / "cache"))
+    file = tmp_path / "large.mp4"
+    file.write_bytes(clip.read_bytes() + bytes(2_000_000))
+    os.utime(file, (time.time() - 60, time.time() - 60))
+    first = open_video(file).fingerprint()
+    assert open_video(io.BytesIO(file.read_bytes())).fingerprint() == first
+    monkeypatch.setattr(hashlib, "file_digest", None)  # whatever reads the file again fails
+    assert open_video(file).fingerprint() == first
+    monkeypatch.undo()
+    with file.open("r+b") as stream:
+        stream.seek(-1, io.SEEK_END)
+        stream.write(b"1")
+    assert open_video(file).fingerprint() != first
 
 
 def test_fingerprint_of_an_array_follows_pixels_and_times() -> None:

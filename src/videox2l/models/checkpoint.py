@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from videox2l.errors import ModelError, SettingsError
-from videox2l.models.file_digest import content_digest
+from videox2l.store.file_digest import content_digest
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -169,6 +169,15 @@ def damaged(file: Path, error: Exception) -> ModelError:
     return ModelError(f"{file} is damaged ({error}): download or build it again")
 
 
+class LoadedEmbedding(nn.Embedding):
+    """An embedding to load values into: on the meta device none are drawn, which would import torch's compiler."""
+
+    def reset_parameters(self) -> None:
+        """Draw the values, but on the meta device."""
+        if not self.weight.is_meta:
+            super().reset_parameters()
+
+
 def load_weights(module: nn.Module, directory: Path, device: torch.device, dtype: torch.dtype) -> None:
     """Fill a module made on the meta device; parameters the checkpoint has and the module has not are left out.
 
@@ -219,18 +228,18 @@ def load_tokenizer(directory: Path) -> PreTrainedTokenizerBase:
 
     Raises: ModelError if there is neither, or it does not load.
     """
-    from transformers import PreTrainedTokenizerFast, Qwen2Tokenizer
-
-    if (directory / "tokenizer.json").is_file():
-        kind: type[PreTrainedTokenizerBase] = PreTrainedTokenizerFast
-    elif (directory / "vocab.json").is_file() and (directory / "merges.txt").is_file():
-        kind = Qwen2Tokenizer
-    else:
-        raise ModelError(f"{directory} has no tokenizer: add tokenizer.json, or vocab.json and merges.txt")
     try:
-        return kind.from_pretrained(directory, trust_remote_code=False)
+        if (directory / "tokenizer.json").is_file():
+            from transformers import PreTrainedTokenizerFast
+
+            return PreTrainedTokenizerFast.from_pretrained(directory, trust_remote_code=False)
+        if (directory / "vocab.json").is_file() and (directory / "merges.txt").is_file():
+            from transformers import Qwen2Tokenizer  # for which transformers looks through all its models
+
+            return Qwen2Tokenizer.from_pretrained(directory, trust_remote_code=False)
     except (OSError, ValueError, TypeError) as error:
         raise ModelError(f"the tokenizer of {directory} does not load ({error}): download it again") from error
+    raise ModelError(f"{directory} has no tokenizer: add tokenizer.json, or vocab.json and merges.txt")
 
 
 def restore_buffers(model: nn.Module, device: torch.device) -> None:

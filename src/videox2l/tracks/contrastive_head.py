@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from videox2l.models.checkpoint import checkpoint_fingerprint, load_weights
+from videox2l.models.checkpoint import LoadedEmbedding, checkpoint_fingerprint, load_weights
 from videox2l.tracks.dual_encoder import DualEncoder
 from videox2l.types import Frames, VideoTokens
 
@@ -23,7 +23,7 @@ class HeadModule(nn.Module):
     def __init__(self, hidden_size: int, inner_size: int, embedding_size: int, vocab_size: int):
         super().__init__()
         self.image = nn.Sequential(nn.Linear(hidden_size, inner_size), nn.GELU(), nn.Linear(inner_size, embedding_size))
-        self.text = nn.Embedding(vocab_size, embedding_size)
+        self.text = LoadedEmbedding(vocab_size, embedding_size)
 
 
 class ContrastiveHead(DualEncoder):

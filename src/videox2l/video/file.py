@@ -16,7 +16,7 @@ from torch import Tensor
 from videox2l.errors import VideoError
 from videox2l.video.container import opened
 from videox2l.video.decoder import Decoder
-from videox2l.video.fingerprint import blocks, fingerprint
+from videox2l.video.fingerprint import file_fingerprint
 from videox2l.video.packets import index_packets
 from videox2l.video.sampling import Sampling
 from videox2l.video.video import Video
@@ -57,7 +57,7 @@ class VideoFile(Video):
     def fingerprint(self) -> str:
         """Hex digest of the file's bytes."""
         if self._fingerprint is None:
-            self._fingerprint = fingerprint(blocks(self._source))
+            self._fingerprint = file_fingerprint(self._source)
         return self._fingerprint
 
     def _read(self, picks: np.ndarray) -> Iterator[tuple[int, Tensor]]:
