@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from videox2l.cli import needles
+from videox2l.cli import evaluation, needles
 from videox2l.cli.options import (
     EngineOptions,
     GenerationOptions,
@@ -100,7 +100,7 @@ def chat(
 
 app.command()(needles.demo)
 app.command()(needles.synth)
-app.add_typer(needles.evaluation, name="eval")
+app.add_typer(evaluation.commands, name="eval")
 
 
 def read_question() -> str:

@@ -14,7 +14,8 @@ from rich.text import Text
 from videox2l.answering.answer import Answer
 from videox2l.engine import VideoX2L
 from videox2l.errors import StoreError
-from videox2l.evaluation.needles import GENERATION, words
+from videox2l.evaluation.needles import GENERATION
+from videox2l.evaluation.question_set import words
 from videox2l.synthesis.plan import NeedlePlan, NeedleSettings
 from videox2l.synthesis.questions import Question
 from videox2l.synthesis.writer import VideoFormat
