@@ -80,6 +80,16 @@ def test_letters_that_options_bring_are_not_written_twice(tmp_path: Path) -> Non
     )
 
 
+def test_repeated_lines_are_asked_once_and_said(tmp_path: Path) -> None:
+    row = {"video": "clip.mp4", "question": "What is it?", "options": PETS, "answer": "nothing"}
+    turned = row | {"options": PETS[::-1]}
+    file = write(tmp_path / "q.jsonl", row, turned, row)
+    shown, hidden = read_questions(file), read_questions(file, show_options=False)
+    assert [len(asked.videos[0].items) for asked in (shown, hidden)] == [2, 1]
+    assert shown.notes == ("lines that repeat another one were left out: 1",)
+    assert hidden.notes == ("lines that repeat another one were left out: 2",)
+
+
 def test_options_that_are_not_shown_are_answered_in_words(tmp_path: Path) -> None:
     row = {"video": "clip.mp4", "question": "What is it?", "options": PETS, "answer": "D"}
     (video,) = read_questions(write(tmp_path / "q.jsonl", row), show_options=False).videos

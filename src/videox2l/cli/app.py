@@ -25,6 +25,7 @@ app = typer.Typer(
     help="Ask questions about long videos from a KV cache compressed at two levels.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
 )
 
 

@@ -44,7 +44,7 @@ Only = Annotated[bool, typer.Option(help="Measure these settings alone, without 
 @commands.command("file")
 @with_options(engine_options=EngineOptions, sampling_options=SamplingOptions)
 def evaluate_file(
-    questions: Annotated[Path, typer.Argument(metavar="QUESTIONS", help="A file with a JSON object a line.")],
+    questions: Annotated[Path, typer.Argument(help="A file with a JSON object a line.")],
     engine_options: EngineOptions,
     sampling_options: SamplingOptions,
     options: Annotated[
@@ -64,14 +64,15 @@ def evaluate_file(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Measure on your own questions about your own videos, with 95% intervals. `file` may be left out.
+    """Measure on your own questions about your own videos, with 95% intervals. The word "file" may be left out.
 
-    A line of the file has the fields video (a path, from the file's directory) and question; options, a list of texts,
-    if the question has any; answer (of a question with options the text, the letter or the place from 0 of the right
-    one); and if you like task (questions are counted by it) and times (a list of seconds at which the answer is shown).
+    Each line of the file is a JSON object with the fields `video` (a path, relative to the file), `question` and
+    `answer`. `options`, a list of texts, makes it multiple choice; `answer` is then the text, the letter or the place
+    (from 0) of the right one. `task`, if you give it, names the group that the question is counted in, and `times`, a
+    list of seconds, says when the video shows the answer.
 
-    An answer to a question with options counts by the letter or the text of the option in it; a free answer is right if
-    its words are those of the truth.
+    A multiple-choice answer is read by the option's letter or text. Any other is right if its words are those of
+    `answer`.
 
     The same questions are asked with your settings and with what these must beat: the finest and the coarsest level
     everywhere, the other oracles (a random one among them), evenly spaced chunks, one level for all chunks in a cache

@@ -49,6 +49,7 @@ def read_questions(file: str | Path, show_options: bool = True) -> QuestionSet:
         raise SettingsError(f"{file} is not UTF-8 text ({error}): pass a file with a JSON object a line") from error
     items: dict[str, list[Item]] = {}
     paths: dict[str, Path] = {}
+    repeated = 0
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
@@ -62,7 +63,10 @@ def read_questions(file: str | Path, show_options: bool = True) -> QuestionSet:
         except SettingsError as error:
             raise SettingsError(f"{file}, line {number}: {error}") from error
         paths[name] = path
-        items.setdefault(name, []).append(item)
+        if item in items.setdefault(name, []):
+            repeated += 1
+        else:
+            items[name].append(item)
     if not items:
         raise SettingsError(f"{file} holds no questions: write a JSON object a line")
     videos = tuple(
@@ -81,6 +85,7 @@ def read_questions(file: str | Path, show_options: bool = True) -> QuestionSet:
                 "options_shown": show_options,
             }
         },
+        notes=(f"lines that repeat another one were left out: {repeated}",) if repeated else (),
     )
 
 
