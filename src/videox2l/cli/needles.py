@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -27,18 +30,38 @@ def demo(
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
-    """Make a needle video, index it with the bundled model, and ask one question of each kind."""
+    """Make a needle video, index it with the bundled model, and ask one question of each kind that it learned."""
     from videox2l.engine import VideoX2L
-    from videox2l.evaluation.demo import DemoSettings, demo_table, run_demo
+    from videox2l.evaluation.demo import NOT_LEARNED, REPORT, TIMELINE, VIDEO, DemoSettings, demo_table, run_demo
 
-    engine = VideoX2L.from_pretrained("nano")
+    engine = VideoX2L.from_pretrained("nano", store="disk")
     shown = run_demo(engine, out, DemoSettings(seed), progress=lambda line: typer.echo(line, err=True))
     if as_json:
         print_json(shown.to_json())
         return
-    wide_console(110).print(demo_table(shown))
-    typer.echo(f"saved in {out}: the video, the timeline of the first answer, and all of this as JSON")
-    typer.echo(f"ask it something yourself: videox2l ask {out / 'needles.mp4'} '{shown.answers[0].question}'")
+    typer.echo()
+    Console().print(demo_table(shown))
+    typer.echo(f"\n{shown.score}.")
+    if NOT_LEARNED:
+        typer.echo(f"Not learned, so not asked: {', '.join(NOT_LEARNED.values())}.")
+    typer.echo(f"Beside the video: {TIMELINE}, where the first answer came from, and {REPORT}.")
+    if shown.another_question:
+        asks_nano = ["--model", "nano"] if os.environ.get("VIDEOX2L_MODEL") else []
+        command = [*called_as(), "ask", str(out / VIDEO), shown.another_question, *asks_nano]
+        typer.echo(f"Ask it more:\n  {shlex.join(command)}")
+
+
+def called_as() -> list[str]:
+    """The words by which this program was called, so that a command that begins with them runs as it is printed."""
+    script = sys.argv[0]
+    if os.path.basename(script) == "__main__.py":
+        return [sys.orig_argv[0], "-m", "videox2l"]
+    from_here = os.path.relpath(script)
+    if os.path.isabs(script) and not from_here.startswith(os.pardir):
+        script = (
+            from_here if os.sep in from_here else os.path.join(os.curdir, from_here)
+        )  # else it is looked up in PATH
+    return [script]
 
 
 def synth(
