@@ -143,10 +143,11 @@ class VideoInWork:
 
     def _key(self, setting: Setting, item: Item, generation: Generation) -> str:
         """The digest of all that an answer depends on."""
-        equal = setting.same_size_as
+        model, encoder, equal = self._engine.model, self._engine.encoder, setting.same_size_as
         depends: dict[str, Any] = {
             "version": __version__,
-            "model": [self._engine.model.fingerprint, str(self._engine.model.dtype)],
+            "model": [model.fingerprint, str(model.dtype)],
+            "encoder": encoder and encoder.fingerprint,
             "video": self._video.identity,
             "sampling": asdict(self._sampling),
             "setting": setting.to_json(),
