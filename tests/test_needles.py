@@ -14,6 +14,7 @@ from rich.console import Console
 from videox2l import Budget, Even, OneLevel, SummaryTokens, TopK, VideoX2L
 from videox2l.compression.summary_tokens import SummaryCompression
 from videox2l.errors import SettingsError
+from videox2l.evaluation.answers_file import AnswersFile
 from videox2l.evaluation.evaluate import EvaluationProgress
 from videox2l.evaluation.intervals import mean_accuracy, mean_difference, wilson
 from videox2l.evaluation.needles import NeedleEvaluation, evaluate_needles
@@ -22,6 +23,7 @@ from videox2l.evaluation.result import EvaluationResult
 from videox2l.evaluation.settings import Setting, comparison
 from videox2l.models.base import MLLM
 from videox2l.evaluation.table import evaluation_table
+from videox2l.models.base import Turn
 from videox2l.oracles.base import Oracle
 from videox2l.synthesis.plan import NeedlePlan, NeedleSettings
 from videox2l.synthesis.writer import VideoFormat
@@ -63,6 +65,29 @@ def test_the_one_level_has_the_cache_size_of_the_setting_it_stands_against(resul
 def test_evaluations_repeat_exactly(result: EvaluationResult, video_xl):
     again = evaluate_needles(VideoX2L(video_xl), SETTINGS[1:2], SMALL)
     assert again["random"].outcomes == result["random"].outcomes
+
+
+def test_questions_of_a_conversation_follow_each_other_in_one_context(video_xl, monkeypatch, tmp_path):
+    asked: list[tuple[str, tuple[Turn, ...]]] = []
+    real = VideoX2L.ask
+
+    def ask(self, index, question, **settings):
+        answer = real(self, index, question, **settings)
+        asked.append((question, settings["history"], answer.text))
+        return answer
+
+    monkeypatch.setattr(VideoX2L, "ask", ask)
+    evaluation = replace(SMALL, videos=1, turns=3)
+    kept = AnswersFile(tmp_path / "answers.jsonl")
+    first = evaluate_needles(VideoX2L(video_xl), SETTINGS[:1], evaluation, kept=kept)
+    questions = {question.text for question in NeedlePlan(SMALL.needles).video(0).questions}
+    assert {question for question, _, _ in asked} == questions
+    turns = [Turn(question, text) for question, _, text in asked]
+    assert [list(history) for _, history, _ in asked] == [turns[number - number % 3 : number] for number in range(8)]
+    again = evaluate_needles(VideoX2L(video_xl), SETTINGS[:1], evaluation, kept=AnswersFile(kept.path))
+    assert len(asked) == 8  # kept answers are the history of those that follow
+    assert again["fine"].outcomes == first["fine"].outcomes
+    assert "asked in conversations of 3 turns" in first.questions.name
 
 
 def test_recall_counts_the_needles_chunks(video_xl):

@@ -37,7 +37,10 @@ def test_questions_are_gathered_by_video_and_counted_by_task(tmp_path: Path) -> 
     (tmp_path / "clips").mkdir()
     (tmp_path / "clips" / "other.mp4").touch()
     rows = [
-        {"video": "clip.mp4", "question": "Who?", "answer": "Ada", "task": "people", "id": 7},
+        json.dumps(
+            {"video": "clip.mp4", "question": "Who?\u2028", "answer": "Ada", "task": "people", "id": 7},
+            ensure_ascii=False,
+        ),
         {"video": "clips/other.mp4", "question": "How many?", "answer": 3, "times": [1, 2.5]},
         "",
         {"video": "./clip.mp4", "question": "Where?", "options": ["here", "there"], "answer": "there"},
@@ -46,7 +49,7 @@ def test_questions_are_gathered_by_video_and_counted_by_task(tmp_path: Path) -> 
     assert [video.name for video in questions.videos] == ["clip.mp4", "clips/other.mp4"]
     who, where = questions.videos[0].items
     (many,) = questions.videos[1].items
-    assert (who.text, who.truth, who.task, who.options) == ("Who?", "Ada", "people", ())
+    assert (who.text.strip(), who.truth, who.task, who.options) == ("Who?", "Ada", "people", ())
     assert where.text == f"Where?\nA. here\nB. there\n{OPTION_REQUEST}"
     assert (where.truth, where.task) == ("B", "all")
     assert (many.truth, many.times_s) == ("3", (1, 2.5))

@@ -118,6 +118,7 @@ def evaluate_needle_videos(
     size: Size = "160x160",
     video_fps: Rate = 2.0,
     haystack: Haystack = None,
+    turns: Annotated[int, typer.Option(help="Questions in a conversation; its earlier turns stay in the context.")] = 1,
     only: Only = False,
     out: Annotated[
         Path | None,
@@ -147,7 +148,7 @@ def evaluate_needle_videos(
         haystacks=tuple(haystack or ()),
         questions=questions,
     )
-    what = NeedleEvaluation(videos, needles, sampling_options.sampling())
+    what = NeedleEvaluation(videos, needles, sampling_options.sampling(), turns)
     kept = None if out is None else AnswersFile(out)
     engine = engine_options.engine()
     settings = (Setting.of(engine),) if only else None

@@ -20,6 +20,7 @@ from videox2l.evaluation.result import EvaluationResult, Outcome, SettingResult
 from videox2l.evaluation.settings import Setting, check_settings, comparison, of_size
 from videox2l.index.builder import IndexProgress
 from videox2l.index.video_index import VideoIndex
+from videox2l.models.base import Turn
 from videox2l.selection.top_k import TopK
 from videox2l.store import RamStore
 from videox2l.version import __version__
@@ -78,21 +79,18 @@ def evaluate(
             progress(replace(done, frames=made.frames, total_frames=made.total_frames))
 
         store = RamStore() if isinstance(engine.store, RamStore) else engine.store
-        with VideoInWork(replace(engine, store=store), video, settings, sampling, show_index) as in_work:
+        with VideoInWork(
+            replace(engine, store=store), video, settings, sampling, generation, kept, show_index
+        ) as in_work:
             for setting in settings:
-                for item in video.items:
-                    given = in_work.ask(setting, item, generation, kept)
-                    outcomes[setting.name].append(
-                        Outcome(
-                            **vars(given),
-                            video=number,
-                            task=item.task,
-                            truth=item.truth,
-                            is_right=item.is_right(given.text),
-                        )
-                    )
-                    done = replace(done, answers=done.answers + 1)
-                    progress(done)
+                for conversation in video.conversations:
+                    history: tuple[Turn, ...] = ()
+                    for item in conversation:
+                        given = in_work.ask(setting, item, history)
+                        history = (*history, Turn(item.text, given.text))
+                        outcomes[setting.name].append(judged(given, item, number))
+                        done = replace(done, answers=done.answers + 1)
+                        progress(done)
     return EvaluationResult(
         model=engine.model.name,
         model_fingerprint=engine.model.fingerprint,
@@ -104,6 +102,11 @@ def evaluate(
     )
 
 
+def judged(given: GivenAnswer, item: Item, video: int) -> Outcome:
+    """An answer with its question's truth."""
+    return Outcome(**vars(given), video=video, task=item.task, truth=item.truth, is_right=item.is_right(given.text))
+
+
 class VideoInWork:
     """One video, made or opened and indexed when the first answer needs it."""
 
@@ -113,9 +116,12 @@ class VideoInWork:
         video: AskedVideo,
         settings: tuple[Setting, ...],
         sampling: Sampling,
+        generation: Generation,
+        kept: AnswersFile | None,
         progress: Callable[[IndexProgress], None],
     ):
         self._engine, self._video, self._sampling, self._progress = engine, video, sampling, progress
+        self._generation, self._kept = generation, kept
         self._settings = {setting.name: setting for setting in settings}
         self._indexes: dict[str, tuple[Setting, VideoX2L, VideoIndex]] = {}
         self._index_s: dict[str, float] = {}
@@ -128,20 +134,20 @@ class VideoInWork:
     def __exit__(self, *_: object) -> None:
         self._open.close()
 
-    def ask(self, setting: Setting, item: Item, generation: Generation, kept: AnswersFile | None) -> GivenAnswer:
-        """The answer to a question: the one that is kept, or a new one, which is then kept."""
-        if kept is None:
-            return self._new_answer(setting, item, generation)
-        key = self._key(setting, item, generation)
-        given = kept.get(key)
+    def ask(self, setting: Setting, item: Item, history: tuple[Turn, ...]) -> GivenAnswer:
+        """The answer to a question behind earlier turns: the one that is kept, or a new one, which is then kept."""
+        if self._kept is None:
+            return self._new_answer(setting, item, history)
+        key = self._key(setting, item, history)
+        given = self._kept.get(key)
         if given is None:
-            given = self._new_answer(setting, item, generation)
+            given = self._new_answer(setting, item, history)
             about = {"model": self._engine.model.name, "setting": setting.name, "video": self._video.name}
             asked = {"task": item.task, "question": item.text, "truth": item.truth}
-            kept.add(key, given, about | asked | {"is_right": item.is_right(given.text)})
+            self._kept.add(key, given, about | asked | {"is_right": item.is_right(given.text)})
         return given
 
-    def _key(self, setting: Setting, item: Item, generation: Generation) -> str:
+    def _key(self, setting: Setting, item: Item, history: tuple[Turn, ...]) -> str:
         """The digest of all that an answer depends on."""
         model, encoder, equal = self._engine.model, self._engine.encoder, setting.same_size_as
         depends: dict[str, Any] = {
@@ -153,14 +159,15 @@ class VideoInWork:
             "setting": setting.to_json(),
             "equal_size": equal and self._settings[equal].to_json(),
             "question": [item.text, item.times_s],
-            "generation": asdict(generation),
+            "history": [asdict(turn) for turn in history],
+            "generation": asdict(self._generation),
         }
         return digest(depends)
 
-    def _new_answer(self, setting: Setting, item: Item, generation: Generation) -> GivenAnswer:
+    def _new_answer(self, setting: Setting, item: Item, history: tuple[Turn, ...]) -> GivenAnswer:
         sized, engine, index = self._indexed(setting)
         started = time.perf_counter()
-        answer = engine.ask(index, item.text, generation=generation)
+        answer = engine.ask(index, item.text, generation=self._generation, history=history)
         return GivenAnswer(
             text=answer.text,
             recall=recall(answer, item.times_s, sized),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from videox2l.evaluation.result import EvaluationResult
 from videox2l.evaluation.settings import Setting
 from videox2l.store import RamStore
 from videox2l.synthesis.plan import NeedlePlan, NeedleSettings, NeedleVideo
+from videox2l.synthesis.questions import Question
 from videox2l.synthesis.writer import VideoFormat
 from videox2l.video import Sampling
 
@@ -36,6 +38,8 @@ class NeedleEvaluation:
 
     videos: how many. needles: what they and their questions are like; questions of each task are asked per video.
     sampling: which frames are looked at.
+    turns: questions in a conversation, whose earlier turns stay in the context with the answers that were given; 1 by
+        default: each question is asked alone. From 2 on a video's questions come in mixed order.
     """
 
     videos: int = 60
@@ -43,10 +47,20 @@ class NeedleEvaluation:
         default_factory=lambda: NeedleSettings(minutes=100 / 60, seed=0, format=VideoFormat(fps=2), questions=5)
     )
     sampling: Sampling = field(default_factory=Sampling)
+    turns: int = 1
 
     def __post_init__(self) -> None:
         if self.videos < 1:
             raise SettingsError(f"videos={self.videos} is too few: pass 1 or more")
+        if self.turns < 1:
+            raise SettingsError(f"turns={self.turns} is too few: pass 1 or more")
+
+    def conversations(self, video: NeedleVideo) -> list[tuple[Question, ...]]:
+        """A video's questions as they are asked, turn by turn; the last conversation may be shorter."""
+        questions = list(video.questions)
+        if self.turns > 1:
+            random.Random(f"turns {self.needles.seed} {video.number}").shuffle(questions)
+        return [tuple(questions[start : start + self.turns]) for start in range(0, len(questions), self.turns)]
 
 
 def evaluate_needles(
@@ -90,15 +104,19 @@ def needle_questions(evaluation: NeedleEvaluation, directory: Path) -> QuestionS
 
     def asked(video: NeedleVideo) -> AskedVideo:
         identity = json.dumps([about, footage, video.number], default=str)
-        items = tuple(Item(q.task, q.text, q.answer, times_s=q.needle_times_s) for q in video.questions)
-        return AskedVideo(video.name, identity, items, partial(written, video))
+        conversations = tuple(
+            tuple(Item(q.task, q.text, q.answer, times_s=q.needle_times_s) for q in questions)
+            for questions in evaluation.conversations(video)
+        )
+        return AskedVideo(video.name, identity, conversations, partial(written, video))
 
     videos = tuple(asked(plan.video(number)) for number in range(evaluation.videos))
+    asked_in = f", asked in conversations of {evaluation.turns} turns" if evaluation.turns > 1 else ""
     tasks = dict.fromkeys(item.task for video in videos for item in video.items)
     return QuestionSet(
         videos,
         mean_tasks=tuple(task for task in DETAIL_TASKS if task in tasks) or tuple(tasks),
-        name=f"{evaluation.videos} fresh videos of {needles.duration_s:.0f} s, seed {needles.seed}",
-        about={"needles": about},
+        name=f"{evaluation.videos} fresh videos of {needles.duration_s:.0f} s, seed {needles.seed}{asked_in}",
+        about={"needles": about, "turns": evaluation.turns},
         notes=plan.notes,
     )

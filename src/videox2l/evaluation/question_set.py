@@ -56,14 +56,19 @@ class AskedVideo:
 
     name: for display.
     identity: text that no other video, and no other state of this one, has; answers are kept under it.
-    items: the questions.
+    conversations: the questions, each with those that are asked before it and stay in the context.
     at_hand: the file, for as long as it is needed.
     """
 
     name: str
     identity: str
-    items: tuple[Item, ...]
+    conversations: tuple[tuple[Item, ...], ...]
     at_hand: Callable[[], AbstractContextManager[Path]]
+
+    @property
+    def items(self) -> tuple[Item, ...]:
+        """All questions."""
+        return tuple(item for conversation in self.conversations for item in conversation)
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ Row = dict[str, Any]
 def read_questions(file: str | Path, show_options: bool = True) -> QuestionSet:
     """The questions of a file, by video.
 
-    A line is a JSON object with these fields; others are passed over, and so are empty lines.
+    A line is a JSON object with these fields; others are ignored, and so are empty lines.
 
     video: the path of a video file or a folder of images, from the file's own directory.
     question: the question.
@@ -42,7 +42,7 @@ def read_questions(file: str | Path, show_options: bool = True) -> QuestionSet:
     file = Path(file)
     try:
         content = file.read_bytes()
-        lines = content.decode("utf-8-sig").splitlines()
+        lines = content.decode("utf-8-sig").split("\n")
     except OSError as error:
         raise SettingsError(f"{file} can't be read ({error.strerror}): pass a file of questions") from error
     except UnicodeDecodeError as error:
@@ -58,7 +58,7 @@ def read_questions(file: str | Path, show_options: bool = True) -> QuestionSet:
             name = os.path.normpath(text_of(row, "video"))
             path = file.parent / name
             if not path.exists():
-                raise SettingsError(f"there is no video {path}: correct the path, which starts where {file.name} is")
+                raise SettingsError(f"there is no video {path}: write its path relative to {file.name}")
             item = item_of(row, show_options)
         except SettingsError as error:
             raise SettingsError(f"{file}, line {number}: {error}") from error
@@ -70,7 +70,7 @@ def read_questions(file: str | Path, show_options: bool = True) -> QuestionSet:
     if not items:
         raise SettingsError(f"{file} holds no questions: write a JSON object a line")
     videos = tuple(
-        AskedVideo(name, identity(name, paths[name]), tuple(asked), at_hand(paths[name]))
+        AskedVideo(name, identity(name, paths[name]), tuple((item,) for item in asked), at_hand(paths[name]))
         for name, asked in items.items()
     )
     count = f"{len(videos)} video{'s' if len(videos) > 1 else ''}"
