@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from videox2l import VideoX2L
+from videox2l import Answer, VideoIndex, VideoX2L
 from videox2l.cli import main
+
+Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, checkpoint: Path):
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, checkpoint: Path) -> Run:
     """Run a command in this process on the tiny model, in a store of its own: (exit code, stdout, stderr)."""
     monkeypatch.setenv("VIDEOX2L_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("VIDEOX2L_MODEL", str(checkpoint))
@@ -49,7 +53,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     seen: list[str] = []
     real = VideoX2L.ask
 
-    def ask(self: VideoX2L, index: object, question: str, **settings: object):
+    def ask(self: VideoX2L, index: VideoIndex, question: str, **settings: Any) -> Answer:
         seen.append(question)
         return real(self, index, question, **settings)
 
@@ -58,7 +62,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_a_question_file_is_measured_beside_what_it_must_beat_and_goes_on(
-    run, questions: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, questions: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = asked(monkeypatch)
     code, out, _ = run(questions, *SMALL)
@@ -76,7 +80,7 @@ def test_a_question_file_is_measured_beside_what_it_must_beat_and_goes_on(
     assert set(values["tasks"]) == set(values["mean_tasks"]) == {"free", "all"}
 
 
-def test_these_settings_alone_and_another_file_for_the_answers(run, questions: Path, tmp_path: Path) -> None:
+def test_these_settings_alone_and_another_file_for_the_answers(run: Run, questions: Path, tmp_path: Path) -> None:
     out = tmp_path / "answers.jsonl"
     code, printed, _ = run(*SMALL, "--only", "--no-options", "--out", out, questions, "--json")
     assert code == 0
@@ -85,11 +89,11 @@ def test_these_settings_alone_and_another_file_for_the_answers(run, questions: P
     assert not questions.with_name("questions.results.jsonl").exists()
 
 
-def test_an_interruption_says_what_is_kept(run, questions: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interruption_says_what_is_kept(run: Run, questions: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = asked(monkeypatch)
     counted = VideoX2L.ask
 
-    def interrupt(self: VideoX2L, index: object, question: str, **settings: object):
+    def interrupt(self: VideoX2L, index: VideoIndex, question: str, **settings: Any) -> Answer:
         if len(seen) == 3:
             raise KeyboardInterrupt
         return counted(self, index, question, **settings)
@@ -102,7 +106,7 @@ def test_an_interruption_says_what_is_kept(run, questions: Path, monkeypatch: py
     assert len(results.read_text().splitlines()) == 3
 
 
-def test_a_bad_row_is_said_before_a_model_is_loaded(run, questions: Path) -> None:
+def test_a_bad_row_is_said_before_a_model_is_loaded(run: Run, questions: Path) -> None:
     with open(questions, "a") as file:
         file.write('{"video": "clip.mp4", "question": "Who?"}\n')
     code, out, err = run(questions, "--model", "no/such-model")
@@ -115,7 +119,7 @@ def test_a_bad_row_is_said_before_a_model_is_loaded(run, questions: Path) -> Non
 
 
 def test_needle_videos_are_measured_and_go_on_where_answers_are_kept(
-    run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     needles = ("needles", "--videos", 2, "--questions", 1, "--minutes", 0.1, "--size", "64x64", "--chunk-frames", 2)
     out = tmp_path / "answers.jsonl"

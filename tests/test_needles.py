@@ -5,13 +5,15 @@ from __future__ import annotations
 import io
 import json
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from rich.console import Console
 
-from videox2l import Budget, Even, OneLevel, SummaryTokens, TopK, VideoX2L
+from videox2l import Answer, Budget, Even, OneLevel, SummaryTokens, TopK, VideoIndex, VideoX2L
 from videox2l.compression.summary_tokens import SummaryCompression
 from videox2l.errors import SettingsError
 from videox2l.evaluation.answers_file import AnswersFile
@@ -21,9 +23,9 @@ from videox2l.evaluation.needles import NeedleEvaluation, evaluate_needles
 from videox2l.evaluation.question_set import words
 from videox2l.evaluation.result import EvaluationResult
 from videox2l.evaluation.settings import Setting, comparison
-from videox2l.models.base import MLLM
 from videox2l.evaluation.table import evaluation_table
-from videox2l.models.base import Turn
+from videox2l.models.base import MLLM, Turn
+from videox2l.models.video_xl.adapter import VideoXL
 from videox2l.oracles.base import Oracle
 from videox2l.synthesis.plan import NeedlePlan, NeedleSettings
 from videox2l.synthesis.writer import VideoFormat
@@ -67,11 +69,13 @@ def test_evaluations_repeat_exactly(result: EvaluationResult, video_xl):
     assert again["random"].outcomes == result["random"].outcomes
 
 
-def test_questions_of_a_conversation_follow_each_other_in_one_context(video_xl, monkeypatch, tmp_path):
-    asked: list[tuple[str, tuple[Turn, ...]]] = []
+def test_questions_of_a_conversation_follow_each_other_in_one_context(
+    video_xl: VideoXL, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked: list[tuple[str, tuple[Turn, ...], str]] = []
     real = VideoX2L.ask
 
-    def ask(self, index, question, **settings):
+    def ask(self: VideoX2L, index: VideoIndex, question: str, **settings: Any) -> Answer:
         answer = real(self, index, question, **settings)
         asked.append((question, settings["history"], answer.text))
         return answer

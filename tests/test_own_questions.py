@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from videox2l import Generation, Sampling, SummaryTokens, TopK, VideoX2L
+from videox2l import Answer, Generation, Sampling, SummaryTokens, TopK, VideoIndex, VideoX2L
 from videox2l.errors import SettingsError, StoreError
 from videox2l.evaluation.answers_file import AnswersFile
 from videox2l.evaluation.evaluate import EvaluationProgress, evaluate
-from videox2l.evaluation.question_set import OPTION_REQUEST, QuestionSet, chosen_option
+from videox2l.evaluation.question_set import OPTION_REQUEST, Item, QuestionSet, chosen_option
 from videox2l.evaluation.questions_file import read_questions
 from videox2l.evaluation.result import EvaluationResult
 from videox2l.evaluation.settings import Setting
@@ -27,7 +29,7 @@ def write(file: Path, *rows: object) -> Path:
     return file
 
 
-def only_item(file: Path, **fields: object):
+def only_item(file: Path, **fields: object) -> Item:
     (video,) = read_questions(write(file, {"video": "clip.mp4", "question": "What is it?", **fields})).videos
     (item,) = video.items
     return item
@@ -73,7 +75,9 @@ def test_questions_are_gathered_by_video_and_counted_by_task(tmp_path: Path) -> 
         (["C", "C++"], "C++", "B"),
     ],
 )
-def test_the_right_option_is_given_by_text_letter_or_place(tmp_path: Path, options, answer, letter: str) -> None:
+def test_the_right_option_is_given_by_text_letter_or_place(
+    tmp_path: Path, options: Sequence[str], answer: object, letter: str
+) -> None:
     assert only_item(tmp_path / "q.jsonl", options=list(options), answer=answer).truth == letter
 
 
@@ -187,7 +191,13 @@ def questions(made_clip: Path, tmp_path: Path) -> QuestionSet:
     return read_questions(write(tmp_path / "questions.jsonl", *rows))
 
 
-def run(engine: VideoX2L, questions: QuestionSet, kept: AnswersFile | None = None, progress=lambda _: None, **changes):
+def run(
+    engine: VideoX2L,
+    questions: QuestionSet,
+    kept: AnswersFile | None = None,
+    progress: Callable[[EvaluationProgress], None] = lambda _: None,
+    **changes: Any,
+) -> EvaluationResult:
     return evaluate(
         engine,
         questions,
@@ -203,13 +213,16 @@ def asked(engine: VideoX2L, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The questions that an engine is asked from now on."""
     seen: list[str] = []
     real = VideoX2L.ask
-    monkeypatch.setattr(
-        VideoX2L, "ask", lambda self, index, text, **rest: (seen.append(text), real(self, index, text, **rest))[1]
-    )
+
+    def ask(self: VideoX2L, index: VideoIndex, question: str, **settings: Any) -> Answer:
+        seen.append(question)
+        return real(self, index, question, **settings)
+
+    monkeypatch.setattr(VideoX2L, "ask", ask)
     return seen
 
 
-def comparable(result: EvaluationResult) -> list:
+def comparable(result: EvaluationResult) -> list[list[dict[str, Any]]]:
     return [[vars(outcome) | {"index_s": 0, "ask_s": 0} for outcome in each.outcomes] for each in result.settings]
 
 
