@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -239,6 +240,22 @@ def test_a_chat_keeps_earlier_turns_in_the_context_and_selects_anew(engine: Vide
     assert second.text == model.tokenizer.decode(answer, skip_special_tokens=True).strip()
     alone = engine.ask(index, "And then?", generation=SHORT)
     assert alone.text != second.text
+
+
+def test_a_model_not_trained_on_conversations_is_asked_each_turn_alone_and_says_so_once(
+    checkpoint: Path, made_clip: Path, tmp_path: Path
+) -> None:
+    directory = shutil.copytree(checkpoint, tmp_path / "monologue")
+    (directory / "generation_config.json").write_text('{"trained_on_conversations": false}')
+    engine = VideoX2L(load_model(directory, device="cpu"), chunk_frames=2)
+    index, questions = engine.index(made_clip), ("Who is it?", "And then?", "And now?")
+    chat = engine.chat(index)
+    answers = [chat.ask(question, generation=SHORT) for question in questions]
+    assert [turn.question for turn in chat.turns] == list(questions)
+    alone = [engine.ask(index, question, generation=SHORT) for question in questions]
+    assert [answer.text for answer in answers] == [answer.text for answer in alone]
+    said = [[note for note in answer.notes if "was not trained on conversations" in note] for answer in answers]
+    assert [len(notes) for notes in said] == [0, 1, 0]
 
 
 def test_a_streamed_chat_keeps_its_turns_too(engine: VideoX2L, made_clip: Path) -> None:

@@ -98,6 +98,13 @@ def test_a_checkpoints_generation_config_is_taken_over(tmp_path, settings, expec
     assert load_model(directory, device="cpu").decoding == expected
 
 
+def test_a_checkpoint_can_say_that_it_was_not_trained_on_conversations(directory: Path, tmp_path: Path) -> None:
+    assert load_model(directory, device="cpu").trained_on_conversations
+    copy = shutil.copytree(directory, tmp_path / "copy")
+    (copy / "generation_config.json").write_text(json.dumps({"trained_on_conversations": False}))
+    assert not load_model(copy, device="cpu").trained_on_conversations
+
+
 def config_only(directory: Path, config: PreTrainedConfig) -> Path:
     config.save_pretrained(directory)
     return directory

@@ -23,7 +23,7 @@ ROOMS = {
     # front doors and tools
     "testing": f"answering cli compression engine index models store video {SHARED}",
     "cli": f"answering engine evaluation index oracles selection synthesis video videox2l {SHARED}",
-    "evaluation": f"answering compression engine index oracles selection store synthesis video videox2l {SHARED}",
+    "evaluation": f"answering compression engine index models oracles selection store synthesis video {SHARED}",
     "videox2l": f"answering compression engine index selection video {SHARED}",  # its names, imported when asked for
     "engine": f"answering find compression index models oracles selection store tracks video {SHARED}",
     "find": f"answering models oracles store tracks video {SHARED}",

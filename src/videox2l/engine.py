@@ -168,8 +168,9 @@ class VideoX2L:
         """Answer a question piece by piece: iterate over the text, then read `.answer`.
 
         video: an index, or a video as for `index`, which is then made or found in the store first.
-        oracle, selector: instead of this engine's. history: earlier turns, which stay in the context. finished: called
-        once with the finished answer.
+        oracle, selector: instead of this engine's. history: earlier turns, which stay in the context; a model that was
+        not trained on conversations is asked without them, and the answer says so. finished: called once with the
+        finished answer.
         Raises: QuestionError if the question is empty or too long; SettingsError, also if another model made the index;
         for a video that has no index yet, what `index` raises.
         """
@@ -177,14 +178,16 @@ class VideoX2L:
         index = self._indexed(video)
         index.spec.check_model(self.model)
         clock = Clock()
-        ids = self.model.question_ids(question, history)
+        alone = self._alone_notes(history)
+        ids = self.model.question_ids(question, () if alone else history)
         self._check_length(len(ids))
         with clock("relevance"), torch.no_grad():
             selection = self._select(index, question, oracle or self.oracle, selector or self.selector)
         generation = generation or Generation()
         with clock("load"), torch.no_grad():
             cache = load_cache(self.model, index, selection.levels, room=len(ids) + generation.max_new_tokens)
-        selection = replace(selection, notes=(*selection.notes, *self._context_notes(cache.next_position + len(ids))))
+        context = self._context_notes(cache.next_position + len(ids))
+        selection = replace(selection, notes=(*alone, *selection.notes, *context))
         return AnswerStream(
             model=self.model,
             index=index,
@@ -244,6 +247,13 @@ class VideoX2L:
                 f"{self.model.max_positions} in all: shorten them"
             )
 
+    def _alone_notes(self, history: tuple[Turn, ...]) -> tuple[str, ...]:
+        """Says so where earlier turns are left out, for a model that was not trained on them."""
+        if self.model.trained_on_conversations or not history:
+            return ()
+        name = self.model.name
+        return (f"{name} was not trained on conversations: every question is asked without the earlier turns",)
+
     def _context_notes(self, positions: int) -> tuple[str, ...]:
         """Says so where video and question reach beyond the positions that the model was trained on."""
         if positions <= self.model.max_positions:
@@ -261,7 +271,10 @@ def check_question(question: str) -> None:
 
 
 class Chat:
-    """A conversation about one video: earlier turns stay in the context, every turn selects chunks anew."""
+    """A conversation about one video: earlier turns stay in the context, every turn selects chunks anew.
+
+    A model that was not trained on conversations is asked every question alone; the second answer says so in a note.
+    """
 
     def __init__(self, engine: VideoX2L, index: VideoIndex):
         self.engine, self.index = engine, index
@@ -273,7 +286,9 @@ class Chat:
 
     def stream(self, question: str, **settings: Any) -> AnswerStream:
         """Ask the next question and iterate over the answer's text; the turn counts once it is finished."""
-        return self.engine.stream(self.index, question, history=tuple(self.turns), finished=self._remember, **settings)
+        was_said = not self.engine.model.trained_on_conversations and len(self.turns) > 1
+        history = () if was_said else tuple(self.turns)
+        return self.engine.stream(self.index, question, history=history, finished=self._remember, **settings)
 
     def _remember(self, answer: Answer) -> None:
         self.turns.append(Turn(answer.question, answer.text))

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from videox2l.cli import needles
+from videox2l.cli import evaluation, needles
 from videox2l.cli.options import (
     EngineOptions,
     GenerationOptions,
@@ -25,6 +25,7 @@ app = typer.Typer(
     help="Ask questions about long videos from a KV cache compressed at two levels.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
 )
 
 
@@ -100,7 +101,7 @@ def chat(
 
 app.command()(needles.demo)
 app.command()(needles.synth)
-app.add_typer(needles.evaluation, name="eval")
+app.add_typer(evaluation.commands, name="eval")
 
 
 def read_question() -> str:

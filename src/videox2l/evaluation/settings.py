@@ -143,8 +143,8 @@ def check_settings(settings: tuple[Setting, ...], engine: VideoX2L) -> None:
             raise SettingsError(f"two settings are called {setting.name!r}: give each a name of its own")
         if setting.same_size_as is not None and setting.same_size_as not in seen:
             raise SettingsError(
-                f"{setting.name!r}'s size is that of {setting.same_size_as!r}, and no setting before it is called so: "
-                "put that one first"
+                f"{setting.name!r} is to be as large as {setting.same_size_as!r}, and no setting before it has that "
+                "name: put that one first"
             )
         seen.add(setting.name)
         setting.engine(engine)

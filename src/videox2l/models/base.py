@@ -92,6 +92,7 @@ class MLLM(nn.Module, ABC):
     positions: where that compressor's tokens stand by default, "original" if the positions tell the model the time.
     directory: where the checkpoint lies, if it was loaded from one.
     decoding: the checkpoint's own, from its generation_config.json, for what `Generation` leaves to it.
+    trained_on_conversations: whether earlier turns may stand in its context; its generation_config.json says so if not.
     """
 
     name: str
@@ -108,6 +109,7 @@ class MLLM(nn.Module, ABC):
     positions: Positions = "contiguous"
     directory: Path | None = None
     decoding: Decoding = Decoding()
+    trained_on_conversations: bool = True
 
     @classmethod
     def accepts(cls, config: Mapping[str, Any]) -> bool:

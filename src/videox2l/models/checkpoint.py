@@ -204,14 +204,20 @@ def load_weights(module: nn.Module, directory: Path, device: torch.device, dtype
         )
 
 
+WITHOUT_KVS = {"generation_config.json", "contrastive"}
+"""Parts of a checkpoint that its KVs do not depend on: how answers are decoded, and the head of the contrastive oracle."""
+
+
 def checkpoint_fingerprint(directory: Path) -> str:
-    """Hex digest of every configuration, tokenizer and weights file of a checkpoint.
+    """Hex digest of every configuration, tokenizer and weights file of a checkpoint that its KVs depend on.
 
     A file in the hub's cache is a link to a blob that is named by its content's hash, so the name stands for it; any
     other file's content is read once and again when it seems changed (see `content_digest`).
     """
     digest = hashlib.blake2b(digest_size=16)
     for file in sorted(directory.rglob("*")):
+        if file.relative_to(directory).parts[0] in WITHOUT_KVS:
+            continue
         if not file.is_file() or file.suffix not in {".json", ".safetensors", ".txt", ".model", ".jinja"}:
             continue
         digest.update(file.relative_to(directory).as_posix().encode())

@@ -25,7 +25,7 @@ from videox2l.models.base import DEFAULT_FRAME_TOKENS, MLLM, FrameLimits, Turn
 from videox2l.models.checkpoint import checkpoint_fingerprint, first_line, shard_files
 from videox2l.models.decoder_rules import refuse_decoder, trained_positions
 from videox2l.models.forward import Forward
-from videox2l.models.generation_config import end_ids, own_decoding
+from videox2l.models.generation_config import end_ids, own_decoding, trained_on_conversations
 from videox2l.models.model_digest import with_quantization, with_switches
 from videox2l.models.self_check import check_decoder
 from videox2l.models.takeover import give_back, take_over
@@ -94,6 +94,7 @@ class HuggingFaceMLLM(MLLM):
         self.max_positions = trained_positions(text_config)
         self.eos_ids = end_ids(model.generation_config, tokenizer.eos_token_id)
         self.decoding = own_decoding(model.generation_config)
+        self.trained_on_conversations = trained_on_conversations(model.generation_config)
         self.rope = take_over(model, self.decoder, head_dim).to(self.device)
         self.eval().requires_grad_(False)
         try:
