@@ -144,10 +144,18 @@ def test_the_fingerprint_changes_with_any_file(copy: Path, checkpoint: Path, nam
     assert checkpoint_fingerprint(copy) != checkpoint_fingerprint(checkpoint)
 
 
+def test_the_fingerprint_stays_with_what_kvs_do_not_depend_on(copy: Path) -> None:
+    before = checkpoint_fingerprint(copy)
+    (copy / "generation_config.json").write_text('{"temperature": 0.3}')
+    (copy / "contrastive").mkdir()
+    (copy / "contrastive" / "config.json").write_text("{}")
+    assert checkpoint_fingerprint(copy) == before
+
+
 def test_the_fingerprint_changes_with_a_new_or_renamed_file(copy: Path, checkpoint: Path) -> None:
-    (copy / "generation_config.json").write_text("{}")
+    (copy / "extra.json").write_text("{}")
     added = checkpoint_fingerprint(copy)
-    (copy / "generation_config.json").rename(copy / "other.json")
+    (copy / "extra.json").rename(copy / "other.json")
     assert len({added, checkpoint_fingerprint(copy), checkpoint_fingerprint(checkpoint)}) == 3
 
 

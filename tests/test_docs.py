@@ -51,6 +51,8 @@ def test_every_command_and_option_in_the_pages_exists(page, line):
     command, words = get_command(app), shlex.split(line)
     while words and words[0] in (inside := getattr(command, "commands", {})):
         command = inside[words.pop(0)]
+    if words and hasattr(command, "default"):
+        command = command.commands[command.default]
     assert not hasattr(command, "commands") or not words or words[0].startswith("-"), f"no command {words[:1]} ({page})"
     used = {word.partition("=")[0] for word in words if re.match(r"--?[a-z]", word)}
     assert used <= options_of(command) | {"--help", "-h"}, page

@@ -25,10 +25,12 @@ PAUSE_S = 30
 class FileByDefault(TyperGroup):
     """A group in which `eval questions.jsonl` is short for `eval file questions.jsonl`."""
 
+    default = "file"
+
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
         """Put the command there where it is left out."""
         if args and args[0] not in {*self.commands, *ctx.help_option_names}:
-            args = ["file", *args]
+            args = [self.default, *args]
         return super().parse_args(ctx, args)
 
 

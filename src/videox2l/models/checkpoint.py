@@ -205,7 +205,7 @@ def load_weights(module: nn.Module, directory: Path, device: torch.device, dtype
 
 
 WITHOUT_KVS = {"generation_config.json", "contrastive"}
-"""Parts of a checkpoint that its KVs do not depend on: how answers are decoded, and the head of the contrastive oracle."""
+"""Parts of a checkpoint that its KVs do not depend on: how answers are decoded, and the contrastive oracle's head."""
 
 
 def checkpoint_fingerprint(directory: Path) -> str:
