@@ -80,7 +80,8 @@ def test_ties_go_to_the_earlier_chunk(index: VideoIndex) -> None:
 
 
 def test_an_edge_is_a_moment_only_if_its_score_is_among_the_k_best(index: VideoIndex) -> None:
-    assert TopK(3).select(SCORES, index).moments == (0, 5, 2)
+    assert TopK(3).select(SCORES, index).moments == (0, 5, 2, 4, 3)
+    assert TopK(2).select(-SCORES, index).moments == (1, 3)
     assert TopK(3).select(-SCORES, index).moments == (1, 3, 4)
     assert TopK(3, fine_edges=False).select(SCORES, index).moments == (0, 5, 2)
     assert TopK(0).select(SCORES, index).moments == ()
@@ -278,7 +279,7 @@ def test_a_budgets_moments_are_the_best_of_what_it_reads_in_full_detail(three_le
     low_edges = torch.tensor([0.0, 0.1, 0.9, 0.1, 0.7, 0.0])
     assert Budget(room).select(low_edges, three_levels).moments == (2, 4)
     high_edge = torch.tensor([0.8, 0.1, 0.9, 0.1, 0.7, 0.0])
-    assert Budget(room).select(high_edge, three_levels).moments == (2, 0)
+    assert Budget(room).select(high_edge, three_levels).moments == (2, 0, 4)
 
 
 def test_a_budget_that_is_too_small_names_the_least(three_levels: VideoIndex) -> None:
