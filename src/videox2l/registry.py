@@ -46,7 +46,15 @@ class Registry(Generic[T]):
                     raise SettingsError(
                         f"{self.kind} {name!r} of the package {package} does not load ({error}): mend or remove it"
                     ) from error
-        raise SettingsError(f"{self.kind} {name!r} is unknown: pass one of {', '.join(self.names)}")
+        raise self._unknown(name)
+
+    def check(self, name: str) -> None:
+        """Raises: SettingsError for an unknown name; nothing is imported."""
+        if name not in self.names:
+            raise self._unknown(name)
+
+    def _unknown(self, name: str) -> SettingsError:
+        return SettingsError(f"{self.kind} {name!r} is unknown: pass one of {', '.join(self.names)}")
 
     def settings(self, name: str) -> tuple[str, ...]:
         """The settings that the class of a name takes."""

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from videox2l.registry import Registry
-from videox2l.selection.base import Selector
+
+if TYPE_CHECKING:
+    from videox2l.selection.base import Selector
 
 SELECTORS: Registry[Selector] = Registry(
     "selector",
