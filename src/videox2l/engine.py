@@ -28,7 +28,7 @@ from videox2l.selection.base import Selector
 from videox2l.selection.registry import SELECTORS, make_selector
 from videox2l.store import Store, open_store
 from videox2l.tracks.contrastive_head import ContrastiveHead
-from videox2l.tracks.dual_encoder import DualEncoder, HubDualEncoder
+from videox2l.tracks.dual_encoder import DualEncoder, HubDualEncoder, find_encoder
 from videox2l.tracks.embeddings import Embeddings
 from videox2l.tracks.thumbnails import Thumbnails
 from videox2l.tracks.track import Track
@@ -116,6 +116,8 @@ class VideoX2L:
         settings: further fields of this class.
         Raises: ModelError, SettingsError.
         """
+        if isinstance(encoder, str | Path):
+            find_encoder(encoder)  # refused before a model is loaded
         mllm = load_model(
             model,
             device,

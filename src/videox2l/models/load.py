@@ -90,6 +90,7 @@ def load_model(
     that a model of this family does not have.
     """
     name = str(model)
+    check_dtype(dtype)
     checkpoint = Checkpoint.find(NANO if name == "nano" else model, revision)
     config = checkpoint.config
     adapter = adapter_of(config)
@@ -290,6 +291,11 @@ def pick_dtype(dtype: str, device: torch.device, config: Mapping[str, Any], dire
             return torch.float32
         named = (part.get(key) for part in (config, text_config(config)) for key in ("dtype", "torch_dtype"))
         dtype = next(filter(None, named), None) or weights_dtype(directory)
-    if dtype not in DTYPES:
-        raise SettingsError(f"dtype {dtype!r} is not supported: pass {', '.join(DTYPES)}")
+        check_dtype(dtype)
     return DTYPES[dtype]
+
+
+def check_dtype(dtype: str) -> None:
+    """Raises: SettingsError for a dtype that is not supported."""
+    if dtype not in ("auto", *DTYPES):
+        raise SettingsError(f"dtype {dtype!r} is not supported: pass {', '.join(DTYPES)}")

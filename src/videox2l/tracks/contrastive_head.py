@@ -30,6 +30,8 @@ class ContrastiveHead(DualEncoder):
     """Embeds each of a chunk's visual tokens, and a question as the sum of its tokens' vectors."""
 
     needs_tokens = True
+    FOLDER = "contrastive"
+    """Of a checkpoint's directory, where the head is."""
 
     def __init__(self, module: HeadModule, model: MLLM, fingerprint: str, calibration: tuple[float, float] | None):
         self.module, self.tokenizer, self.device = module, model.tokenizer, model.device
@@ -38,7 +40,7 @@ class ContrastiveHead(DualEncoder):
     @classmethod
     def of(cls, model: MLLM) -> ContrastiveHead | None:
         """The head in the contrastive/ directory of a model's checkpoint; None if there is none."""
-        home = None if model.directory is None else model.directory / "contrastive"
+        home = None if model.directory is None else model.directory / cls.FOLDER
         if home is None or not home.is_dir():
             return None
         config = json.loads((home / "config.json").read_text())

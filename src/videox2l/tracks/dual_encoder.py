@@ -56,10 +56,8 @@ class HubDualEncoder(DualEncoder):
     def __init__(self, model: str | Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32):
         from transformers import AutoModel, AutoProcessor  # seconds that only a dual encoder needs
 
-        checkpoint = Checkpoint.find(model)
-        kind = checkpoint.config.get("model_type")
-        if kind not in {"clip", "siglip", "siglip2"}:
-            raise ModelError(f"{model} is a {kind} and not a dual encoder: pass a clip, siglip or siglip2 checkpoint")
+        checkpoint = find_encoder(model)
+        kind = checkpoint.config["model_type"]
         directory = checkpoint.files()
         self.fingerprint = checkpoint_fingerprint(directory)
         self.model = AutoModel.from_pretrained(directory, dtype=dtype, trust_remote_code=False).to(device).eval()
@@ -99,6 +97,15 @@ class HubDualEncoder(DualEncoder):
         while len(words) > 1 and len(self.processor.tokenizer(" ".join(words))["input_ids"]) > self.max_text_tokens:
             words.pop()
         return " ".join(words)
+
+
+def find_encoder(model: str | Path) -> Checkpoint:
+    """The checkpoint of a hub id or directory. Raises: ModelError if there is none, or it is not a dual encoder."""
+    checkpoint = Checkpoint.find(model)
+    kind = checkpoint.config.get("model_type")
+    if kind not in {"clip", "siglip", "siglip2"}:
+        raise ModelError(f"{model} is a {kind} and not a dual encoder: pass a clip, siglip or siglip2 checkpoint")
+    return checkpoint
 
 
 def pooled(output: Tensor | object) -> Tensor:

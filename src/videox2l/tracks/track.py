@@ -7,7 +7,7 @@ the parts become one. A track that was not asked for when a video was indexed is
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -103,15 +103,24 @@ class TrackBuilder:
 
 
 @torch.no_grad()
-def make_track(track: Track, video: Video, spec: VideoSpec, store: Store, model: MLLM | None) -> None:
+def make_track(
+    track: Track,
+    video: Video,
+    spec: VideoSpec,
+    store: Store,
+    model: MLLM | None,
+    progress: Callable[[int], None] = lambda frames: None,
+) -> None:
     """Read a video for a track that its index was made without; nothing to do if the store has it.
 
     model: its vision encoder runs for a track of visual tokens alone, which needs it; the decoder never runs.
+    progress: called with the number of frames done, at first 0.
     """
     builder = TrackBuilder(track, spec, store)
     if builder.is_complete:
         return
     first_frame = 0
+    progress(first_frame)
     for frames in video.chunks(spec.chunk_frames):
         tokens = None
         if track.needs_tokens:
@@ -119,6 +128,7 @@ def make_track(track: Track, video: Video, spec: VideoSpec, store: Store, model:
             tokens = model.visual_tokens(frames, ChunkPlace(video.outline, first_frame, next_position=0, is_last=False))
         builder.append(first_frame, frames, tokens)
         first_frame += len(frames)
+        progress(first_frame)
     builder.seal(first_frame)
 
 

@@ -12,7 +12,7 @@ from videox2l.video.folder import ImageFolder, VideoFolder
 from videox2l.video.sampling import Sampling
 from videox2l.video.video import Video
 
-Source = str | Path | BinaryIO | ImageFolder | FrameArray
+Source = str | Path | BinaryIO | ImageFolder | FrameArray | Video
 EVERY_SECOND = Sampling()
 
 
@@ -20,11 +20,14 @@ def open_video(source: Source, sampling: Sampling = EVERY_SECOND) -> Video:
     """Open a video and plan which of its frames are looked at; nothing is decoded yet.
 
     source: the path of a video file or of a folder of images (taken as 1 frame a second; `ImageFolder` to say
-        otherwise), a binary file open for reading, or frames in memory as a `FrameArray`.
+        otherwise), a binary file open for reading, or frames in memory as a `FrameArray`. A `Video` that is open
+        already stays as it is, with its own sampling.
     sampling: which frames; by default one a second.
 
     Raises VideoError if the source can't be read as a video or the sampled range lies outside it.
     """
+    if isinstance(source, Video):
+        return source
     if isinstance(source, FrameArray):
         return VideoArray(source, sampling)
     if isinstance(source, ImageFolder):
