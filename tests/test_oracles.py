@@ -10,23 +10,10 @@ from typing import Literal
 
 import pytest
 import torch
-from tokenizers import Tokenizer, decoders, pre_tokenizers, processors
-from tokenizers.models import BPE
+from checkpoints import save_dual_encoder
 from torch import Tensor
 from torch.nn import functional as F
-from transformers import (
-    AutoModel,
-    AutoProcessor,
-    CLIPConfig,
-    CLIPImageProcessor,
-    CLIPModel,
-    CLIPProcessor,
-    PreTrainedTokenizerFast,
-    SiglipConfig,
-    SiglipImageProcessor,
-    SiglipModel,
-    SiglipProcessor,
-)
+from transformers import AutoModel, AutoProcessor
 
 from videox2l import FrameArray, Generation, SummaryTokens, TopK, VideoIndex, VideoX2L
 from videox2l.errors import ModelError, SettingsError, StoreError
@@ -145,41 +132,9 @@ def test_random_is_fixed_by_seed_video_and_question(engine: VideoX2L, index: Vid
 # contrastive
 
 
-def text_tokenizer() -> PreTrainedTokenizerFast:
-    """A token per byte between <s> and </s>."""
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocabulary = {character: number for number, character in enumerate([*alphabet, "<s>", "</s>"])}
-    tokenizer = Tokenizer(BPE(vocab=vocabulary, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    ends = [(name, vocabulary[name]) for name in ("<s>", "</s>")]
-    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A </s>", special_tokens=ends)
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", pad_token="</s>")
-
-
 @pytest.fixture(scope="module", params=["clip", "siglip"])
 def encoder_directory(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny random dual encoder of 40 text tokens, with its real processor."""
-    directory = tmp_path_factory.mktemp(request.param)
-    size = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
-    text = size | {
-        "vocab_size": 258,
-        "max_position_embeddings": 40,
-        "bos_token_id": 256,
-        "eos_token_id": 257,
-        "pad_token_id": 257,
-    }
-    vision = size | {"image_size": 32, "patch_size": 8}
-    torch.manual_seed(0)
-    if request.param == "clip":
-        CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=16)).save_pretrained(directory)
-        images = CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
-        CLIPProcessor(images, text_tokenizer()).save_pretrained(directory)
-    else:
-        SiglipModel(SiglipConfig(text_config=text, vision_config=vision)).save_pretrained(directory)
-        images = SiglipImageProcessor(size={"height": 32, "width": 32})
-        SiglipProcessor(images, text_tokenizer()).save_pretrained(directory)
-    return directory
+    return save_dual_encoder(request.param, tmp_path_factory.mktemp(request.param))
 
 
 @torch.no_grad()

@@ -23,6 +23,8 @@ GENERATED: dict[str, Callable[[], str]] = {
     "chunk_json": partial(fields_table, "ChunkJson"),
     "sampling_json": partial(fields_table, "SamplingJson"),
     "index_json": partial(fields_table, "IndexJson"),
+    "find_json": partial(fields_table, "FindJson"),
+    "clip_json": partial(fields_table, "ClipJson"),
 }
 
 

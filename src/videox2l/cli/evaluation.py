@@ -11,7 +11,8 @@ import typer
 from typer.core import TyperGroup
 
 from videox2l.cli.needles import Haystack, Minutes, Rate, Size, parse_size, progress_bar, wide_console
-from videox2l.cli.options import EngineOptions, Json, SamplingOptions, with_options
+from videox2l.cli.option_groups import with_options
+from videox2l.cli.options import EngineOptions, Json, SamplingOptions
 from videox2l.cli.output import print_json
 
 if TYPE_CHECKING:

@@ -59,7 +59,7 @@ class SamplingJson(TypedDict):
 
 
 class AnswerJson(TypedDict):
-    """One answer: `ask --json` prints one, `chat --json` one a line.
+    """One answer: `ask --json` and `chat --json` print one a line.
 
     question: what was asked.
     answer: the answer's text.
@@ -124,3 +124,43 @@ class IndexJson(TypedDict):
     seconds: float
     index_reused: bool
     notes: list[str]
+
+
+class ClipJson(TypedDict):
+    """A moment that was cut out of the video.
+
+    file: where it is.
+    start_s: where it begins in the video, in seconds.
+    end_s: where it ends, exclusive.
+    is_copied: whether its packets were copied; else it was encoded anew.
+    notes: what the user should know, such as a sound track that was left out.
+    """
+
+    file: str
+    start_s: float
+    end_s: float
+    is_copied: bool
+    notes: list[str]
+
+
+class FindJson(TypedDict):
+    """What `find --json` prints.
+
+    text: what was looked for.
+    moments: where it is shown, the best first; empty where nothing stands out.
+    clips: the moments' files, in the same order; empty without `--clips`.
+    video: name of the video.
+    duration_s: its length in seconds.
+    k: how many moments were asked for at most.
+    notes: what the user should know.
+    version: of videox2l.
+    """
+
+    text: str
+    moments: list[MomentJson]
+    clips: list[ClipJson]
+    video: str
+    duration_s: float
+    k: int
+    notes: list[str]
+    version: str

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from videox2l.cli.options import Json
 from videox2l.cli.output import print_json
+from videox2l.cli.progress import interruptible, progress
 
 Out = Annotated[Path, typer.Option(help="Directory to write to.")]
 Minutes = Annotated[float, typer.Option(help="Length of each video, in minutes.")]
@@ -84,18 +85,13 @@ def synth(
     settings = NeedleSettings(
         minutes, seed, VideoFormat(video_fps, width, height), haystacks=tuple(haystack or ()), questions=questions
     )
-    with progress_bar("videos") as bar:
-        task = bar.add_task("", total=float(videos))
+    kept = "finished videos are kept, the same command goes on from there"
+    with interruptible(kept), progress("writing", "videos") as show:
 
-        def show(done: SynthesisProgress) -> None:
-            bar.update(task, completed=done.videos + done.frames / max(done.total_frames, 1))
+        def tell(done: SynthesisProgress) -> None:
+            show(done.videos + done.frames / max(done.total_frames, 1), videos, "")
 
-        try:
-            report = synthesise(out, videos, settings, show)
-        except KeyboardInterrupt:
-            bar.stop()
-            typer.echo("interrupted: finished videos are kept, the same command goes on from there", err=True)
-            raise typer.Exit(130) from None
+        report = synthesise(out, videos, settings, tell)
     for note in report.notes:
         typer.echo(f"note: {note}", err=True)
     if as_json:

@@ -1,24 +1,26 @@
-"""What the commands print: progress on stderr, results on stdout, for people or as JSON."""
+"""What the commands print: results on stdout for people or as JSON, all else on stderr."""
 
 from __future__ import annotations
 
 import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from videox2l.errors import SettingsError, VideoX2LError
 from videox2l.times import clock
 
 if TYPE_CHECKING:
     from videox2l.answering.answer import Answer
-    from videox2l.engine import VideoX2L
-    from videox2l.index.builder import IndexProgress
+    from videox2l.answering.stream import AnswerStream
     from videox2l.index.video_index import VideoIndex
     from videox2l.types import Moment
-    from videox2l.video import Sampling
 
 
 def print_json(values: dict[str, Any]) -> None:
@@ -26,32 +28,9 @@ def print_json(values: dict[str, Any]) -> None:
     typer.echo(json.dumps(values, ensure_ascii=False, allow_nan=False))
 
 
-def index_with_progress(engine: VideoX2L, video: Path, sampling: Sampling) -> VideoIndex:
-    """Index a video, showing frames, tokens a frame and the time left on stderr; notes on the video follow."""
-    columns = [
-        TextColumn("indexing"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("frames{task.fields[tokens]}"),
-        TimeRemainingColumn(),
-    ]
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("indexing", total=None, tokens="", visible=False)
-
-        def show(done: IndexProgress) -> None:
-            tokens = f", {done.tokens / done.frames:.0f} tokens each" if done.chunks else ""
-            progress.update(task, completed=done.frames, total=done.total_frames, tokens=tokens, visible=True)
-
-        try:
-            index = engine.index(video, sampling, progress=show)
-        except KeyboardInterrupt:
-            progress.stop()
-            typer.echo("interrupted: finished chunks are kept, the same command goes on from there", err=True)
-            raise typer.Exit(130) from None
-    for note in index.notes:
-        typer.echo(f"note: {note}", err=True)
-    return index
+def print_error(error: VideoX2LError) -> None:
+    """A mistake in one sentence on stderr."""
+    typer.echo(f"error: {error}", err=True)
 
 
 def print_index(index: VideoIndex, passes: str, verbose: bool, as_json: bool) -> None:
@@ -85,13 +64,28 @@ def print_index(index: VideoIndex, passes: str, verbose: bool, as_json: bool) ->
         typer.echo(f"  tokens through the decoder ({passes}): {counts}")
 
 
-def print_answer(answer: Answer, verbose: bool, as_json: bool, with_text: bool = True) -> None:
-    """The answer, the moments it came from, and what it cost."""
+def show_answer(stream: AnswerStream, verbose: bool, as_json: bool) -> Answer:
+    """Print an answer, in a terminal as it is decoded, and where it came from on stderr."""
     if as_json:
-        print_json(answer.to_json())
-        return
-    if with_text:
-        typer.echo(answer.text)
+        print_json(stream.answer.to_json())
+    elif sys.stdout.isatty():
+        begun = False
+        for piece in stream:
+            piece = piece if begun else piece.lstrip()
+            begun = begun or bool(piece)
+            typer.echo(piece, nl=False)
+        typer.echo()
+    else:
+        typer.echo(stream.answer.text)
+    if not as_json:
+        if not stream.answer.text:
+            typer.echo("(the model said nothing)", err=True)
+        print_details(stream.answer, verbose)
+    return stream.answer
+
+
+def print_details(answer: Answer, verbose: bool) -> None:
+    """The moments an answer came from, and what it cost."""
     console = Console(stderr=True, highlight=False)
     times_smaller = answer.full_cache_tokens / answer.cache_tokens
     console.print(f"[dim]{origin(answer)}[/dim]")
@@ -120,6 +114,53 @@ def origin(answer: Answer) -> str:
 
 def moment_time(moment: Moment) -> str:
     """A moment's best second; its span where none is known."""
-    if moment.peak_s is not None:
-        return clock(moment.peak_s)
+    return span(moment) if moment.peak_s is None else clock(moment.peak_s)
+
+
+def span(moment: Moment) -> str:
+    """From when to when a moment lasts."""
     return f"{clock(moment.start_s)}-{clock(moment.end_s)}"
+
+
+def print_moments(moments: Sequence[Moment], as_json: bool = False) -> None:
+    """Moments on stdout, the best first, one a line."""
+    if as_json:
+        print_json({"moments": [asdict(moment) for moment in moments]})
+        return
+    if not moments:
+        typer.echo("no moment stands out")
+    for number, moment in enumerate(moments, 1):
+        line = f"{number:>2}  {moment_time(moment):>7}"
+        if moment.peak_s is not None:
+            line += f"  ({span(moment)})"
+        if moment.score is not None:
+            line += f"  score {moment.score:.3f}"
+        if moment.confidence is not None:
+            line += f"  {moment.confidence:.0%} sure"
+        typer.echo(line)
+
+
+def check_picture(file: Path) -> None:
+    """Refuse early what a picture can't be saved as. Raises: SettingsError."""
+    from matplotlib.backend_bases import FigureCanvasBase
+
+    if file.suffix[1:].lower() not in FigureCanvasBase.filetypes.keys() - {"pgf"}:  # which needs LaTeX
+        raise SettingsError(f"can't save a picture as {file.name}: end the name in .png, .pdf or .svg")
+    check_folder(file.parent, f"can't save {file}")
+    if file.is_dir():
+        raise SettingsError(f"can't save {file}: it is a folder, give the name of a file")
+
+
+def check_folder(folder: Path, cant: str) -> None:
+    """Refuse a folder that nothing can be written to. Raises: SettingsError that begins with `cant`."""
+    if not folder.exists():
+        raise SettingsError(f"{cant}: the folder {folder} does not exist, make it first")
+    if not folder.is_dir():
+        raise SettingsError(f"{cant}: {folder} is not a folder")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise SettingsError(f"{cant}: the folder {folder} can't be written to, choose another")
+
+
+def numbered(file: Path, number: int, of: Sequence[object]) -> Path:
+    """A file of its own for each of several things: timeline-2.png."""
+    return file if len(of) == 1 else file.with_stem(f"{file.stem}-{number}")

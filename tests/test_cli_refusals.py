@@ -1,0 +1,79 @@
+"""What is refused, and when: one sentence, exit code 2, before anything slow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from command import Run
+from videos import write_video
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_video(tmp_path_factory.mktemp("clip") / "clip.mp4", 60, fps=10)
+
+
+EARLY = {
+    "no video": (["absent.mp4", "What?"], "absent.mp4 does not exist"),
+    "no question": (["{clip}"], "there is no question"),
+    "an empty question": (["{clip}", " "], "the question is empty"),
+    "a dash": (["{clip}", "-"], "pass --questions - to read questions from standard input"),
+    "no file of questions": (["{clip}", "--questions", "absent.txt"], "absent.txt can't be read"),
+    "a picture of unknown kind": (["{clip}", "What?", "--plot", "timeline.xyz"], "timeline.xyz"),
+    "a picture without a kind": (["{clip}", "What?", "--plot", "timeline"], "end the name in .png"),
+    "a picture nowhere": (["{clip}", "What?", "--plot", "absent/t.png"], "the folder absent does not exist"),
+    "a range past the end": (["{clip}", "What?", "--start", "1:00"], "past the video's end"),
+    "an unknown oracle": (["{clip}", "What?", "--oracle", "psychic"], "oracle 'psychic' is unknown"),
+    "an unknown part of a fusion": (["{clip}", "What?", "--oracle", "qk+psychic"], "oracle 'psychic' is unknown"),
+    "an unknown selector": (["{clip}", "What?", "--selector", "best"], "selector 'best' is unknown"),
+    "an unknown compressor": (["{clip}", "What?", "--compressor", "zip"], "compressor 'zip' is unknown"),
+    "an unknown context": (["{clip}", "What?", "--context", "some"], "context 'some' is unknown"),
+    "unknown passes": (["{clip}", "What?", "--passes", "three"], "passes 'three'"),
+    "levels out of order": (["{clip}", "What?", "--levels", "32,2"], "not in increasing order"),
+    "no chunk frames": (["{clip}", "What?", "--chunk-frames", "0"], "--chunk-frames '0'"),
+    "smoothing nan": (["{clip}", "What?", "--smoothing", "nan"], "smoothing=nan"),
+    "negative k": (["{clip}", "What?", "--k", "-1"], "k=-1"),
+    "temperature nan": (["{clip}", "What?", "--temperature", "nan"], "temperature=nan"),
+    "unknown dtype": (["{clip}", "What?", "--dtype", "int3"], "dtype 'int3'"),
+    "an unknown encoder": (["{clip}", "What?", "--encoder", "no/such-encoder"], "no/such-encoder"),
+    "both kinds of edges": (["{clip}", "What?", "--fine-edges", "--no-fine-edges"], "contradict each other"),
+}
+
+
+@pytest.mark.parametrize("arguments, said", EARLY.values(), ids=EARLY.keys())
+def test_what_can_be_refused_early_is_refused_before_the_model_is_looked_at(
+    run: Run, clip: Path, arguments: list[str], said: str
+) -> None:
+    """The model does not exist: a mistake that is found after it is looked for would not be the one that is said."""
+    arguments = [argument.format(clip=clip) for argument in arguments]
+    code, out, err = run("ask", *arguments, "--model", "no/such-model")
+    assert code == 2
+    assert said in err
+    assert "no/such-model" not in err
+    assert len(err.strip().splitlines()) == 1
+    assert not out
+
+
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        (["ask", "clip.mp4", "What?", "--bogus"], "error: no such option"),
+        (["ask"], "error: missing argument 'VIDEO'"),
+        (["bogus"], "error: no such command 'bogus'"),
+        (["ask", "clip.mp4", "What?", "--k", "many"], "error: invalid value for '--k'"),
+    ],
+)
+def test_a_command_line_that_cant_be_read_is_one_sentence_and_code_2(run: Run, arguments: list[str], said: str) -> None:
+    code, out, err = run(*arguments)
+    assert code == 2
+    assert err.startswith(said)
+    assert " -h`" in err
+    assert len(err.strip().splitlines()) == 1
+    assert not out
+
+
+def test_an_index_in_ram_is_refused_as_nothing_would_be_kept(run: Run, clip: Path) -> None:
+    code, _, err = run("index", clip, "--store", "ram")
+    assert code == 2
+    assert "--store ram keeps nothing" in err
