@@ -6,6 +6,7 @@ import re
 import shlex
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.main import get_command
@@ -48,7 +49,8 @@ def options_of(command) -> set[str]:
 
 @pytest.mark.parametrize(("page", "line"), COMMANDS)
 def test_every_command_and_option_in_the_pages_exists(page, line):
-    command, words = get_command(app), shlex.split(line)
+    command: Any = get_command(app)
+    words = shlex.split(line)
     while words and words[0] in (inside := getattr(command, "commands", {})):
         command = inside[words.pop(0)]
     if words and hasattr(command, "default"):
