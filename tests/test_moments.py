@@ -91,6 +91,9 @@ def test_confidence_is_the_encoders_where_it_was_calibrated() -> None:
     match[40], match[70] = 0.9, 0.1
     moments = ScoredFrames(FrameScores(frames.time_s, frames.scores, match), 100.0).found(2)
     assert [moment.confidence for moment in moments] == pytest.approx([0.9, 0.1])
+    match[70] = 0.04  # stands out, but the encoder knows that it is something else
+    (moment,) = ScoredFrames(FrameScores(frames.time_s, frames.scores, match), 100.0).found(2)
+    assert moment.peak_s == 40
 
 
 class Brightness(DualEncoder):

@@ -24,6 +24,9 @@ SHARE = 0.7
 on needle videos of 100 s and 10 minutes this names the needle's moment and no other for one that is asked after (352
 questions on nano)."""
 
+LEAST_MATCH = 0.05
+"""A search names no moment that is less likely to show what was asked for."""
+
 TO_DEVIATION = 1.4826
 """Standard deviations in a median absolute deviation, of normal scores."""
 
@@ -90,8 +93,10 @@ class ScoredFrames:
                 yield moment
 
     def found(self, k: int) -> tuple[Moment, ...]:
-        """The k best moments of the video, fewer if fewer stand out."""
-        return tuple(islice(self.moments(range(len(self.heights))), k))
+        """The k best moments of the video, fewer if fewer stand out, or are likely where the encoder was calibrated."""
+        match = self.frames.match
+        likely = range(len(self.heights)) if match is None else (match >= LEAST_MATCH).nonzero()[:, 0].tolist()
+        return tuple(islice(self.moments(likely), k))
 
     def of_chunks(self, chunks: Sequence[ChunkReport]) -> tuple[Moment, ...]:
         """The moments in these chunks that stand out nearly as far as the best of them, the best first."""
