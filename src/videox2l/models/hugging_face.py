@@ -98,7 +98,7 @@ class HuggingFaceMLLM(MLLM):
         self.rope = take_over(model, self.decoder, head_dim).to(self.device)
         self.eval().requires_grad_(False)
         try:
-            check_decoder(self)
+            check_decoder(self, self.decoder, self.rope)
         except BaseException:
             self.release()
             raise
