@@ -25,7 +25,7 @@ on needle videos of 100 s and 10 minutes this names the needle's moment and no o
 questions on nano)."""
 
 LEAST_MATCH = 0.05
-"""A search names no moment that is less likely to show what was asked for."""
+"""No moment is less likely than this to show what was asked for, where the encoder was calibrated to say so."""
 
 TO_DEVIATION = 1.4826
 """Standard deviations in a median absolute deviation, of normal scores."""
@@ -82,21 +82,24 @@ class ScoredFrames:
         )
 
     def moments(self, frames: Iterable[int]) -> Iterator[Moment]:
-        """Those of these frames that stand out, the best first, each with its stretch; stretches do not overlap."""
+        """Those of these frames that stand out, the best first, each with its stretch; stretches do not overlap.
+
+        Where the encoder was calibrated they are also likely to show what was asked for.
+        """
         named: list[Moment] = []
         for frame in sorted(frames, key=lambda frame: -self.heights[frame]):
             if self.unlikelihood(frame) < UNLIKELY:
                 return
+            if self.frames.match is not None and self.frames.match[frame] < LEAST_MATCH:
+                continue
             moment = self.moment(frame)
             if all(moment.end_s <= other.start_s or other.end_s <= moment.start_s for other in named):
                 named.append(moment)
                 yield moment
 
     def found(self, k: int) -> tuple[Moment, ...]:
-        """The k best moments of the video, fewer if fewer stand out, or are likely where the encoder was calibrated."""
-        match = self.frames.match
-        likely = range(len(self.heights)) if match is None else (match >= LEAST_MATCH).nonzero()[:, 0].tolist()
-        return tuple(islice(self.moments(likely), k))
+        """The k best moments of the video, fewer if fewer stand out."""
+        return tuple(islice(self.moments(range(len(self.heights))), k))
 
     def of_chunks(self, chunks: Sequence[ChunkReport]) -> tuple[Moment, ...]:
         """The moments in these chunks that stand out nearly as far as the best of them, the best first."""

@@ -41,9 +41,14 @@ def draw_timeline(
     begin_s, end_s = chunks[0].start_s, chunks[-1].end_s
     strip.set_title(title, loc="left", fontsize=12, wrap=True, parse_math=False)
     draw_pictures(strip, begin_s, end_s, moments, thumbnails)
-    draw_bars(bars, chunks)
+    scores = [chunk.score for chunk in chunks if chunk.score is not None]
     if frames is not None:
+        scores += frames.scores.tolist()
         bars.plot(frames.time_s, frames.scores, color="#0f172a", linewidth=0.8, label="frames")
+    lowest, highest = min(scores, default=0.0), max(scores, default=1.0)
+    floor = lowest - 0.08 * (highest - lowest or 1.0)  # so that the least relevant chunk has a bar too
+    draw_bars(bars, chunks, floor)
+    bars.set_ylim(floor, highest + 0.08 * (highest - floor))
     for moment in moments:
         bars.axvspan(moment.start_s, moment.end_s, ymin=0.97, color=MOMENT, linewidth=0)
     bars.set(xlim=(begin_s, end_s), xlabel="time")
@@ -71,7 +76,8 @@ def draw_pictures(
     for place, (time_s, is_moment) in enumerate(sorted(shown.items())):
         box = (begin_s + (place + 0.03) * cell_s, 0.02, cell_s * 0.94, 0.84)
         inset = axes.inset_axes(box, transform=axes.transData)
-        inset.imshow(thumbnails.nearest(time_s))
+        picture, time_s = thumbnails.nearest(time_s)
+        inset.imshow(picture)
         inset.set(xticks=[], yticks=[])
         inset.set_title(
             clock(time_s),
@@ -83,11 +89,13 @@ def draw_pictures(
         inset.spines[:].set(edgecolor=MOMENT if is_moment else COARSE, linewidth=2.5 if is_moment else 1)
 
 
-def draw_bars(axes: Axes, chunks: Sequence[ChunkReport]) -> None:
-    """A bar for each chunk: its height the relevance, its color the level, paler if it was not chosen for it."""
-    scored = [chunk.score for chunk in chunks if chunk.score is not None]
-    scores = np.array(scored or [1.0] * len(chunks))
-    floor = scores.min() - 0.08 * (np.ptp(scores) or 1.0)  # so that the least relevant chunk has a bar too
+def draw_bars(axes: Axes, chunks: Sequence[ChunkReport], floor: float) -> None:
+    """A bar for each chunk: its height the relevance, its color the level, paler if it was not chosen for it.
+
+    floor: where bars begin.
+    """
+    is_scored = chunks[0].score is not None
+    scores = np.array([1.0 if chunk.score is None else chunk.score for chunk in chunks])
     starts = np.array([chunk.start_s for chunk in chunks])
     widths = np.array([chunk.end_s - chunk.start_s for chunk in chunks])
     levels = sorted({chunk.level for chunk in chunks})
@@ -108,7 +116,7 @@ def draw_bars(axes: Axes, chunks: Sequence[ChunkReport]) -> None:
                 color=color,
                 label=f"{level}x, always" if is_always_fine else f"{level}x",
             )
-    if scored:
+    if is_scored:
         axes.set_ylabel("relevance")
     else:
         axes.set_yticks([])

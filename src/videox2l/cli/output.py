@@ -106,7 +106,8 @@ def origin(answer: Answer) -> str:
     """Where in the video an answer came from, and how sure that is."""
     moments = answer.moments
     if not moments:
-        return "from: the whole video, no moment stands out"
+        chosen = any(chunk.is_chosen for chunk in answer.chunks)
+        return "from: the whole video, no single moment stands out" if chosen else "from: the whole video"
     named = ", ".join(moment_time(moment) for moment in moments)
     best = moments[0].confidence
     return f"from: {named}" if best is None or best >= 0.5 else f"from, but unsure: {named}"

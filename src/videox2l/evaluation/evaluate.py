@@ -15,12 +15,12 @@ from videox2l.digest import digest
 from videox2l.engine import VideoX2L
 from videox2l.errors import SettingsError
 from videox2l.evaluation.answers_file import AnswersFile, GivenAnswer
-from videox2l.evaluation.question_set import AskedVideo, Item, QuestionSet
+from videox2l.evaluation.question_set import OPTION_REQUEST, AskedVideo, Item, QuestionSet
 from videox2l.evaluation.result import EvaluationResult, Outcome, SettingResult
 from videox2l.evaluation.settings import Setting, check_settings, comparison, of_size
 from videox2l.index.builder import IndexProgress
 from videox2l.index.video_index import VideoIndex
-from videox2l.models.base import Turn
+from videox2l.models.base import MLLM, Turn
 from videox2l.selection.top_k import TopK
 from videox2l.store import RamStore
 from videox2l.version import __version__
@@ -71,6 +71,8 @@ def evaluate(
     )
     if not done.total_answers:
         raise SettingsError("there is no question to ask: choose other videos or more tasks")
+    if any(item.options for video in questions.videos for item in video.items):
+        check_letters(engine.model)
     progress(done)
     for number, video in enumerate(questions.videos):
         done = replace(done, video=number)
@@ -100,6 +102,15 @@ def evaluate(
             SettingResult(setting, tuple(outcomes[setting.name]), questions.mean_tasks) for setting in settings
         ),
     )
+
+
+def check_letters(model: MLLM) -> None:
+    """Raises: SettingsError if a model has no words for the request to choose an option by its letter."""
+    if unknown := model.unknown_words(OPTION_REQUEST):
+        raise SettingsError(
+            f"{model.name} can't choose options by their letter, it does not know {', '.join(unknown[:3])}: pass "
+            "--no-options, so that it answers in its own words"
+        )
 
 
 def judged(given: GivenAnswer, item: Item, video: int) -> Outcome:

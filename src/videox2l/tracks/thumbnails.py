@@ -55,9 +55,9 @@ class ThumbnailStrip:
     bytes: Tensor
     time_s: Tensor
 
-    def nearest(self, time_s: float) -> np.ndarray:
-        """The picture of the sampled frame that is nearest to a time, uint8 (h, w, 3)."""
+    def nearest(self, time_s: float) -> tuple[np.ndarray, float]:
+        """The picture of the sampled frame that is nearest to a time, uint8 (h, w, 3), and when it is shown."""
         place = int((self.time_s - time_s).abs().argmin())
         end = int(self.bytes[: place + 1].sum())
         file = self.jpeg[end - int(self.bytes[place]) : end].numpy().tobytes()
-        return np.asarray(Image.open(io.BytesIO(file)).convert("RGB"))
+        return np.asarray(Image.open(io.BytesIO(file)).convert("RGB")), float(self.time_s[place])
