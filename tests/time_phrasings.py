@@ -4,7 +4,7 @@ Written before the rules that read them. The development half was looked at whil
 held out, and has phrasings of its own beside the common ones.
 """
 
-# ruff: noqa: E501
+# ruff: noqa: E501, RUF001
 
 from __future__ import annotations
 
@@ -343,7 +343,7 @@ def positives(draw: Draw) -> dict[str, tuple[str, tuple[Range, ...], bool]]:
                 "last": rng.choice(["last", "final", "closing"]),
                 "first": rng.choice(["first", "opening", "initial"]),
             }
-            text = template.format(noun=noun_now[noun], n=number(rng, length))
+            text = template.format(noun=noun_now[noun], n=length if "{n}s" in template else number(rng, length))
             add(template.replace("{noun}", noun), text, span, "or so" not in template)
     if draw.video_s > 400:
         for noun, start, stop in (("first", 0.0, 1.0), ("last", -1.0, 0.0)):
