@@ -67,6 +67,10 @@ def test_the_halves_share_no_question() -> None:
         ("Is it the same at 2:10 as at the end?", [(130, 131, True), (640, 700, False)]),
         ("<audio> What is said at 2:10?", [(130, 131, True)]),
         ("At first glance, is it the 90s at 3:30 pm?", []),
+        ('Who says "let us meet at 2:10" and leaves?', []),
+        ("When does it start?\nA. at 2:10\nB) at 3:20\n(C) in the last minute", []),
+        ("At 2:10, what is it?\nA. a cat\nB. a dog", [(130, 131, True)]),
+        ("At 2'10\" or at 3'20\"?", [(130, 131, True), (200, 201, True)]),
         ("", []),
     ],
 )  # fmt: skip

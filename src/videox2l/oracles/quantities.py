@@ -32,6 +32,8 @@ TO = r"(?:and ending at|and|&|to|until|till|up to|through|-)"
 VIDEO = r"(?:the |this |that )?(?:video|clip|recording|movie|film|footage|stream|tape)\b"
 
 NO_TIMES = (
+    # what somebody says
+    r'(?<=\s)"[^"]*"',
     # a time of day, a sprint's time
     rf"{CLOCK} ?(?:[ap]\.?m\b|o'?clock|in the (?:morning|afternoon|evening)|at night|train|ratio)",
     rf"\b(?:lap|race|finish(?:ing)?|winning|record) (?:time )?(?:of |is )?{CLOCK}",
@@ -53,8 +55,9 @@ NO_TIMES = (
 
 def with_tokens(question: str) -> str:
     """A question in small letters, its times and lengths as tokens, what only looks like one taken out."""
-    text = re.sub("[\N{EN DASH}\N{EM DASH}\N{MINUS SIGN}]", "-", re.sub("[<>]", " ", question.lower()))
-    text = " ".join(text.translate({0x2019: "'", 0x201D: '"'}).split())
+    text = re.sub(r"\n\s*\(?[A-Z][.)].*", "|", question)  # the options of multiple choice
+    text = re.sub("[\N{EN DASH}\N{EM DASH}\N{MINUS SIGN}]", "-", re.sub("[<>]", " ", text.lower()))
+    text = " ".join(text.translate({0x2019: "'", 0x201C: '"', 0x201D: '"'}).split())
     for pattern in NO_TIMES:
         text = re.sub(pattern, "|", text)
     singular = rf"(\b(?:in|during|within|over|throughout|after) the (?:{FIRST}|{LAST}) )(half )?(minute|hour|second)\b"

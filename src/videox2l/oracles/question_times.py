@@ -104,7 +104,8 @@ GRAMMAR: tuple[tuple[str, bool, Callable[[Found], Range | list[Range]]], ...] = 
     (rf"\b(?:before|until|till|up to|prior to|earlier than) (?:the )?{TIME}{MARK}", False,
      lambda it: (it.start, it.a)),
     # the first ten seconds, the last minute, the first half of the video
-    (rf"\b(?:the|in|during|within) {FIRST} {LENGTH}(?: or so\b)?{OF_VIDEO}", True, lambda it: (it.start, it.start + it.a)),
+    (rf"\b(?:the|in|during|within) {FIRST} {LENGTH}(?: or so\b)?{OF_VIDEO}", True,
+     lambda it: (it.start, it.start + it.a)),
     (rf"\b(?:the|in|during|within) {LAST} {LENGTH}(?: or so\b)?{OF_VIDEO}", True, lambda it: (it.end - it.a, it.end)),
     (rf"\b{FIRST} {PART} of {VIDEO}", True, lambda it: it.part(0, it.share)),
     (rf"\b(?:{LAST}|latter|second) {PART} of {VIDEO}", True, lambda it: it.part(1 - it.share, 1)),
