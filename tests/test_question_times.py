@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 from time_phrasings import Half, Phrasing, decoys, phrasings
 
@@ -40,6 +43,22 @@ def test_what_only_looks_like_a_time_is_none(half: Half) -> None:
     assert len(false) <= 0.01 * len(questions), false
 
 
+def test_questions_that_were_typed_one_by_one_are_read_too() -> None:
+    """About a video of ten minutes; in free English, not made of the templates of the large set."""
+    lines = (Path(__file__).parent / "time_questions.jsonl").read_text().splitlines()
+    wrong: dict[bool, list[str]] = {True: [], False: []}
+    asked = [(row["question"], row["range"]) for row in map(json.loads, lines)]
+    for text, span in asked:
+        found = [(time.start_s, time.end_s) for time in question_times(text, 0.0, 600.0)]
+        is_right = found == [] if span is None else len(found) == 1 and found[0] == pytest.approx(span, abs=1.01)
+        if not is_right:
+            wrong[span is not None].append(text)
+    named = sum(span is not None for _, span in asked)
+    assert named >= 100
+    assert len(wrong[True]) <= 0.05 * named, wrong[True]
+    assert len(wrong[False]) <= 0.02 * (len(asked) - named), wrong[False]
+
+
 def test_the_halves_share_no_question() -> None:
     for questions in (phrasings, decoys):
         seen, held_out = ({phrasing.text for phrasing in questions(half)} for half in HALVES)
@@ -67,6 +86,9 @@ def test_the_halves_share_no_question() -> None:
         ("Is it the same at 2:10 as at the end?", [(130, 131, True), (640, 700, False)]),
         ("<audio> What is said at 2:10?", [(130, 131, True)]),
         ("At first glance, is it the 90s at 3:30 pm?", []),
+        ("What is it around 30 seconds?", [(30, 31, False)]),
+        ("What is she looking for 130 seconds in?", [(130, 131, True)]),
+        ("Does she wait for 30 seconds in the rain?", []),
         ('Who says "let us meet at 2:10" and leaves?', []),
         ("When does it start?\nA. at 2:10\nB) at 3:20\n(C) in the last minute", []),
         ("At 2:10, what is it?\nA. a cat\nB. a dog", [(130, 131, True)]),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 import torch
+from command import Run
 from torch import Tensor
 
 from videox2l import Answer, Generation, TopK, VideoIndex, VideoX2L
@@ -127,8 +129,10 @@ def test_times_can_be_left_unread(asking: VideoX2L, index: VideoIndex) -> None:
 @pytest.mark.parametrize(
     ("question", "note"),
     [
-        ("What is it at 1:30?", "the question names 1:30 and the video ends at 0:12: the time was left out of account"),
-        ("What is it from 0:09 to 0:03?", "time from 0:09 to 0:03 ends before it starts: it was left out of account"),
+        ("What is it at 1:30?", "the question names 1:30 and the video ends at 0:12: it was left out of account"),
+        ("What is it after 1:30?", "the question names 1:30 and the video ends at 0:12: it was left out of account"),
+        ("What is it from 0:09 to 0:03?", "from 0:09 to 0:03, which ends before it starts: it was left out of account"),
+        ("What is it 90 seconds before the end?", "names a time before 0:00, where the video starts: it was left out"),
         ("What is it around minute 3?", "the question names 3:00 and the video ends at 0:12"),
     ],
 )
@@ -145,7 +149,7 @@ def test_a_time_before_the_part_that_was_looked_at_is_left_out(asking: VideoX2L,
     index = asking.index(made_clip, Sampling(start_s=4))
     asking = replace(asking, oracle=Fixed((0.1, 0.2, 0.3, 0.4)))
     (note,) = ask(asking, index, "What is it at 0:02?").notes
-    assert "the video starts at 0:04" in note
+    assert "a time before 0:04, where the video starts" in note
     answer = ask(asking, index, "What is it in the first three seconds?")
     assert spans(answer) == [(4, 7)]
     assert chosen(answer) == {0, 1}
@@ -175,6 +179,13 @@ def test_chance_stays_chance(asking: VideoX2L, index: VideoIndex) -> None:
 
 def test_the_answer_still_names_the_oracle_that_was_chosen(engine: VideoX2L, index: VideoIndex) -> None:
     assert ask(engine, index, "What is it at 0:09?").to_json()["oracle"] == "attention"
+
+
+def test_the_command_line_can_leave_times_unread(run: Run, made_clip: Path) -> None:
+    asked = ("ask", made_clip, "What is it at 0:09?", "--chunk-frames", 2, "--k", 1, "--max-new-tokens", 1, "--json")
+    named, unread = (json.loads(run(*asked, *more)[1])["moments"] for more in ((), ("--no-times",)))
+    assert [(moment["start_s"], moment["end_s"]) for moment in named] == [(9, 10)]
+    assert {moment["end_s"] - moment["start_s"] for moment in unread} == {2}
 
 
 def test_without_an_encoder_the_chunk_of_a_named_second_is_found(tmp_path: Path) -> None:

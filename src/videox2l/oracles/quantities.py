@@ -35,14 +35,14 @@ NO_TIMES = (
     # what somebody says
     r'(?<=\s)"[^"]*"',
     # a time of day, a sprint's time
-    rf"{CLOCK} ?(?:[ap]\.?m\b|o'?clock|in the (?:morning|afternoon|evening)|at night|train|ratio)",
+    rf"{CLOCK} ?(?:[ap]\.?m\b|o'?clock|in the (?:morning|afternoon|evening)|at night|train|local|ratio)",
     rf"\b(?:lap|race|finish(?:ing)?|winning|record) (?:time )?(?:of |is )?{CLOCK}",
     # the 90s, a woman in her 30s
     r"(?:\b(?:the|their|his|her|early|late|mid|an?)[ -]'?|')\d+s\b",
     # lasts about 5 seconds, for 10 seconds, every 2 minutes
-    r"\b(?:for|last(?:s|ed|ing)|tak(?:es?|en|ing)|took|needs?|spends?|spent|every|each|another|the next|the past|"
-    r"waits?|is it|(?:more|less|fewer|longer|shorter) than)"
-    rf"(?: (?:about|around|roughly|between|from|up to|near|at least|only|just|exactly))? {LENGTHS}",
+    r"(?:^is it|\b(?:for|last(?:s|ed|ing)|tak(?:es?|en|ing)|took|needs?|spends?|spent|every|each|another|the next|"
+    r"the past|waits?|(?:more|less|fewer|longer|shorter) than))"
+    rf"(?: (?:about|around|roughly|between|from|up to|near|at least|only|just|exactly))? {LENGTHS}(?! in(?:to|\W*$|,))",
     # ten seconds later, 5 minutes long, after 2 minutes of boiling
     rf"{LENGTHS}[- ](?:ago|later|earlier|long|longer|old|per|each|apart|more|delay|breaks?|intervals?|to midnight|"
     rf"of(?! {VIDEO}))\b",
@@ -62,6 +62,8 @@ def with_tokens(question: str) -> str:
         text = re.sub(pattern, "|", text)
     singular = rf"(\b(?:in|during|within|over|throughout|after) the (?:{FIRST}|{LAST}) )(half )?(minute|hour|second)\b"
     text = re.sub(singular, lambda match: f"{match[1]}{'half a' if match[2] else 'one'} {match[3]}", text)
+    short = rf"({MANY} ?min(?:ute)?s?) ?([0-5]\d|(?=t|f){NUMBER})(?= in\b|\W*$|[,?.!])"
+    text = re.sub(short, r"\1 \2 seconds", text)  # one minute thirty
     text = re.sub(CLOCK, _clock, text)
     text = re.sub(rf"({LENGTHS})", _lengths, text)
     text = re.sub(rf"\b({'|'.join(ORDINALS)}|\d+(?:st|nd|rd|th)) (minute|second)\b", _nth, text)

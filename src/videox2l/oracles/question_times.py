@@ -65,7 +65,9 @@ class Found:
 CLOCK, LENGTH, UNIT, TIME = (rf"<[{kinds}]\d[^>]*>" for kinds in ("cf", "a", "u", "cfau"))
 VAGUE = r"(?:~|around|about|near|close to|roughly|approximately|approx\.?|circa|some|somewhere|nearly|or so|few|couple)"
 EXACT = r"(?:right|exactly|precisely|just|time ?stamp|time ?code|time|t ?=|ts|the|moment|minute|at)"
-AT = rf"(?:\bat|@|~|\bby|\baround|\bnear|\bclose to|\bcirca|\babout(?= {CLOCK}| (?:the )?{UNIT}| minute)|\broughly at)"
+GO = rf"\b(?:go|jump|skip|seek|forward|back|rewind) to|{VIDEO} (?:hits|reaches|gets to)"
+ABOUT = rf"\babout(?= {CLOCK}| (?:the )?{UNIT}| minute)"
+AT = rf"(?:\bat|{GO}|@|~|\bby|\baround|\bnear|\bclose to|\bcirca|{ABOUT}|\broughly at)"
 AND = r"(?:,? (?:and|or|then|as well as|versus|vs\.?|compared (?:to|with))(?: then)?|,)(?: at)?"
 MARK = r"(?: (?:mark|point)s?\b)?"
 SOON = r"\b(?:right|just|shortly|immediately|directly)"
@@ -86,7 +88,8 @@ NO_PLACE = r"(?! (?:the|an?|his|her|their|its|my|our|your|this|that|total|all|ea
 GRAMMAR: tuple[tuple[str, bool, Callable[[Found], Range | list[Range]]], ...] = (
     # how it is said, whether that is clear, and what it means
     # between 0:30 and 0:40, from 30s to 40s, minutes 3 to 5, 10-20 seconds in
-    (rf"\b(?:between|from|during|segment|starting at)(?: the)? (?:time from )?{TIME} ?{TO} ?(?:the )?{TIME}{MARK}|"
+    (rf"\b(?:between|from|during|segment|starting at)(?: the)?(?: time from)? "
+     rf"{TIME}{MARK} ?{TO} ?(?:the )?{TIME}{MARK}|"
      rf"(?:\bat )?(?:{CLOCK}|{UNIT}) ?(?:-|to|until|till|through) ?(?:{CLOCK}|{UNIT})|"
      rf"{LENGTH} ?- ?{LENGTH}|{LENGTH} (?:to|or) {LENGTH}(?= in\b)", True, lambda it: (it.a, it.b)),
     # ten seconds after the start, the last ten seconds before the end, ten seconds before the end

@@ -90,14 +90,17 @@ def bounds(index: VideoIndex) -> tuple[float, float]:
 def why_unusable(time: QuestionTime, index: VideoIndex) -> str | None:
     """Why a time is left out of account; None if it is not."""
     first_s, last_s = bounds(index)
-    start, end = clock(time.start_s), clock(time.end_s)
-    if time.end_s <= time.start_s:
-        return f"the question's time from {start} to {end} ends before it starts: it was left out of account"
     if time.start_s >= last_s:
-        return f"the question names {start} and the video ends at {clock(last_s)}: the time was left out of account"
-    if time.end_s <= first_s:
-        return f"the question names {start} and the video starts at {clock(first_s)}: the time was left out of account"
-    return None
+        why = f"the question names {clock(time.start_s)} and the video ends at {clock(last_s)}"
+    elif time.end_s <= first_s:
+        why = f"the question names a time before {clock(first_s)}, where the video starts"
+    elif time.end_s <= time.start_s:
+        why = (
+            f"the question names a time from {clock(time.start_s)} to {clock(time.end_s)}, which ends before it starts"
+        )
+    else:
+        return None
+    return f"{why}: it was left out of account"
 
 
 def share_of(chunk: Chunk, time: QuestionTime) -> float:
