@@ -174,12 +174,12 @@ def test_a_long_question_is_cut_after_the_last_word_that_fits(encoder_directory:
     assert encoder.embed_text("x" * 500).isfinite().all()
 
 
-def test_a_question_longer_than_the_text_tower_is_said_to_be_cut(encoder_directory: Path) -> None:
+def test_a_question_longer_than_the_text_tower_is_said_to_be_cut(encoder_directory: Path, index: VideoIndex) -> None:
     contrastive = Contrastive(HubDualEncoder(encoder_directory))
-    assert contrastive.notes("hello " * 6) == ()
-    (note,) = contrastive.notes("hello " * 8)
+    assert contrastive.notes(index, "hello " * 6) == ()
+    (note,) = contrastive.notes(index, "hello " * 8)
     assert "6 of the question's 8 words" in note
-    assert Temporal(Fusion((contrastive, AttentionOracle()))).notes("hello " * 7) != ()
+    assert Temporal(Fusion((contrastive, AttentionOracle()))).notes(index, "hello " * 7) != ()
 
 
 def test_frames_are_embedded_alike_in_any_batch(encoder_directory: Path) -> None:
@@ -278,7 +278,7 @@ def test_a_chunk_without_kvs_is_not_chosen_and_its_answer_is_json(
 
 
 def test_every_oracle_goes_by_its_name(engine: VideoX2L, index: VideoIndex) -> None:
-    assert ORACLES.names == ("attention", "contrastive", "fusion", "probe", "qk", "random")
+    assert ORACLES.names == ("attention", "contrastive", "fusion", "probe", "qk", "random", "time")
     for name in sorted({*ORACLES.names} - {"contrastive"}):
         scores = make_oracle(name).score(engine.model, index, QUESTION).chunks
         assert scores.shape == (6,)

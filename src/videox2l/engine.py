@@ -24,6 +24,7 @@ from videox2l.models.base import MLLM, Turn
 from videox2l.models.load import load_model, wrap_model
 from videox2l.oracles.base import Oracle
 from videox2l.oracles.registry import ORACLES, make_oracle
+from videox2l.oracles.time import TimeOracle
 from videox2l.selection.base import Selector
 from videox2l.selection.registry import SELECTORS, make_selector
 from videox2l.store import Store, open_store
@@ -48,6 +49,8 @@ class VideoX2L:
     selector: what chooses each chunk's level, by name with its defaults or made already, as `TopK(k=5)`; by default
         the 3 best chunks are read at the finest level.
     encoder: the dual encoder that embeds frames for the contrastive oracle; none by default.
+    reads_times: whether times that a question names, as "at 1:23", come before the oracle's scores (see `TimeOracle`);
+        they do by default.
     store: where indexes are kept; the user's cache directory by default.
     processor: of a transformers model, as AutoProcessor gives it.
     Raises: SettingsError for settings that contradict each other; ModelError for a model that can't be driven.
@@ -59,6 +62,7 @@ class VideoX2L:
     oracle: str | Oracle = "attention"
     selector: str | Selector = "top_k"
     encoder: DualEncoder | None = None
+    reads_times: bool = True
     store: Store = field(default_factory=lambda: open_store("disk"))
     processor: InitVar[Any] = None
 
@@ -224,13 +228,17 @@ class VideoX2L:
         oracle, selector = make_oracle(oracle, encoder=self.encoder), make_selector(selector)
         if not selector.needs_scores:
             return replace(selector.select(None, index), selector=SELECTORS.describe(selector))
+        name = ORACLES.name(oracle)
+        if self.reads_times and oracle.takes_times:
+            oracle = TimeOracle(oracle)
         scores = oracle.score(self.model, index, question)
         selection = selector.select(scores.chunks, index)
         return replace(
             selection,
-            notes=(*oracle.notes(question), *selection.notes),
+            notes=(*oracle.notes(index, question), *selection.notes),
             frames=scores.frames,
-            oracle=ORACLES.name(oracle),
+            named=scores.named,
+            oracle=name,
             selector=SELECTORS.describe(selector),
         )
 

@@ -202,10 +202,12 @@ class Scores:
 
     chunks: relevance of each chunk, finite, (chunks,); higher is more relevant; comparable only within one question.
     frames: those of single frames, where the oracle scores them.
+    named: the moments that the question itself names by clear times.
     """
 
     chunks: Tensor
     frames: FrameScores | None = None
+    named: tuple[Moment, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -213,8 +215,8 @@ class Moment:
     """A stretch of a video that an answer came from, or that a search found.
 
     start_s, end_s: its span in seconds, the end exclusive.
-    peak_s: when its best frame is shown; None where only chunks were scored.
-    score: of the best frame, or of the chunk; None where nothing was scored.
+    peak_s: when its best frame is shown; None where only chunks were scored, or the question names the time.
+    score: of the best frame, or of the chunk; None where nothing was scored, or the question names the time.
     confidence: from 0 to 1, how sure it is that this shows what was asked for: the encoder's own probability if it was
         calibrated, else how unlikely it is that chance alone lifts a frame so far above the others. None where only
         chunks were scored.
@@ -238,6 +240,7 @@ class Selection:
         nothing was scored.
     notes: what the user should know about how it came about.
     frames: relevance of single frames, where the oracle gives it.
+    named: the moments that the question itself names by clear times.
     oracle: the name of what scored; None where nothing was scored.
     selector: the name and settings of what selected, as plain data.
     """
@@ -247,6 +250,7 @@ class Selection:
     moments: tuple[int, ...]
     notes: tuple[str, ...] = ()
     frames: FrameScores | None = None
+    named: tuple[Moment, ...] = ()
     oracle: str | None = None
     selector: Mapping[str, Any] = field(default_factory=dict)
 

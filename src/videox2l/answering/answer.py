@@ -23,7 +23,8 @@ class Answer:
     text: the answer.
     chunks: what was read of every chunk, and how.
     moments: where in the video it came from, the best first: in the chunks that were chosen to be read in full detail,
-        where single frames were scored, to the second; none where no frame stands out. Else these chunks.
+        where single frames were scored, to the second; none where no frame stands out. Else these chunks. Where the
+        question names clear times, these times.
     cache_tokens: prompt and video tokens in the cache it was decoded from; full_cache_tokens: the same without
     compression. timings_s: seconds by stage. model: its name. index_reused: whether the store had the index.
     question: what was asked. selection: each chunk's level, and what chose it. index: of the video.

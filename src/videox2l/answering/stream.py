@@ -90,7 +90,7 @@ class AnswerStream:
             model=model.name,
             index_reused=index.reused,
             question=question,
-            moments=answer_moments(chosen, selection.frames, index.spec.video.end_s),
+            moments=selection.named or answer_moments(chosen, selection.frames, index.spec.video.end_s),
             selection=selection,
             index=index,
             notes=(*index.notes, *selection.notes, *notes),

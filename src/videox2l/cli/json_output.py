@@ -10,8 +10,8 @@ class MomentJson(TypedDict):
 
     start_s: where it begins, in seconds.
     end_s: where it ends, exclusive.
-    peak_s: when its best frame is shown; null where only chunks were scored.
-    score: relevance of that frame, or of the chunk; null where nothing was scored.
+    peak_s: when its best frame is shown; null where only chunks were scored, or the question names the time.
+    score: relevance of that frame, or of the chunk; null where nothing was scored, or the question names the time.
     confidence: from 0 to 1, how sure it is that this shows what was asked for; null where nothing can tell.
     """
 
@@ -63,7 +63,8 @@ class AnswerJson(TypedDict):
 
     question: what was asked.
     answer: the answer's text.
-    moments: where in the video it came from, the best first; empty where nothing stands out.
+    moments: where in the video it came from, the best first, or the clear times that the question names; empty where
+        nothing stands out.
     video: name of the video.
     duration_s: its length in seconds.
     sampling: which frames were looked at.

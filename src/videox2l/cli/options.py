@@ -270,9 +270,12 @@ class EngineOptions(IndexOptions):
             callback=known(ORACLES),
             autocompletion=completion.oracles,
             help="How chunks are scored: contrastive (default with an encoder), attention (default without), qk, "
-            "probe, random or fusion; attention+qk fuses two.",
+            "probe, time, random or fusion; attention+qk fuses two.",
         ),
     ] = None
+    no_times: Annotated[
+        bool, more("--no-times", help="Choose chunks without regard to times in the question, such as 'at 1:23'.")
+    ] = False
     smoothing: Annotated[
         float, more(metavar="N", help="Smooth scores over about N neighbouring chunks. Default: 0 (off).")
     ] = 0.0
@@ -302,7 +305,7 @@ class EngineOptions(IndexOptions):
 
         Raises: SettingsError, ModelError, StoreError.
         """
-        settings = {"oracle": self.oracle, "selector": self._selector()}
+        settings = {"oracle": self.oracle, "selector": self._selector(), "reads_times": not self.no_times}
         make_oracle("random", smoothing=self.smoothing)
         engine = self._load(settings)
         named = make_oracle(engine.oracle, encoder=engine.encoder)

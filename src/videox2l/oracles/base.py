@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from torch import Tensor
@@ -43,11 +43,16 @@ class Oracle(ABC):
                 f"{name} gave chunk {chunk} the score {scores[chunk]:g}: choose another oracle, or another dtype if "
                 f"{model.name} overflows in this one"
             )
-        return Scores(scores, given.frames)
+        return replace(given, chunks=scores)
 
-    def notes(self, question: str) -> tuple[str, ...]:
+    def notes(self, index: VideoIndex, question: str) -> tuple[str, ...]:
         """What the user should know about how the question was read."""
         return ()
+
+    @property
+    def takes_times(self) -> bool:
+        """Whether an engine may put the times that a question names before its scores."""
+        return True
 
     @property
     def levels(self) -> tuple[int, ...]:

@@ -31,7 +31,7 @@ class Contrastive(Oracle):
         chunks = torch.full((len(starts),), -1.0).scatter_reduce(0, chunk, frames.scores, "amax")
         return Scores(chunks, frames)
 
-    def notes(self, question: str) -> tuple[str, ...]:
+    def notes(self, index: VideoIndex, question: str) -> tuple[str, ...]:
         """Where the question was cut, if it is longer than the text tower takes."""
         words, read = len(question.split()), len(self.encoder.readable(question).split())
         if read == words:

@@ -44,11 +44,16 @@ class Fusion(Oracle):
             fused += 1 / (self.constant + above + (equal + 1) / 2)
         return Scores(fused, frames)
 
-    def notes(self, question: str) -> tuple[str, ...]:
+    def notes(self, index: VideoIndex, question: str) -> tuple[str, ...]:
         """The oracles' own notes."""
-        return tuple(note for oracle in self.oracles for note in oracle.notes(question))
+        return tuple(note for oracle in self.oracles for note in oracle.notes(index, question))
 
     @property
     def levels(self) -> tuple[int, ...]:
         """The oracles' own levels."""
         return tuple(level for oracle in self.oracles for level in oracle.levels)
+
+    @property
+    def takes_times(self) -> bool:
+        """Whether all of the oracles do."""
+        return all(oracle.takes_times for oracle in self.oracles)

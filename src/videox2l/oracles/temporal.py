@@ -38,11 +38,16 @@ class Temporal(Oracle):
         scores = self.oracle.score(model, index, question)
         return Scores((weights / weights.sum(dim=1, keepdim=True)) @ scores.chunks, scores.frames)
 
-    def notes(self, question: str) -> tuple[str, ...]:
+    def notes(self, index: VideoIndex, question: str) -> tuple[str, ...]:
         """The oracle's own notes."""
-        return self.oracle.notes(question)
+        return self.oracle.notes(index, question)
 
     @property
     def levels(self) -> tuple[int, ...]:
         """The oracle's own levels."""
         return self.oracle.levels
+
+    @property
+    def takes_times(self) -> bool:
+        """Whether the oracle does."""
+        return self.oracle.takes_times
