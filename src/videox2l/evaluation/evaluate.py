@@ -167,6 +167,7 @@ class VideoInWork:
             "encoder": encoder and encoder.fingerprint,
             "video": self._video.identity,
             "sampling": asdict(self._sampling),
+            "reads_times": self._engine.reads_times,
             "setting": setting.to_json(),
             "equal_size": equal and self._settings[equal].to_json(),
             "question": [item.text, item.times_s],
