@@ -73,6 +73,12 @@ def test_a_command_line_that_cant_be_read_is_one_sentence_and_code_2(run: Run, a
     assert not out
 
 
+def test_a_video_longer_than_a_day_is_refused_before_it_is_planned(run: Run, tmp_path: Path) -> None:
+    code, _, err = run("synth", "--out", tmp_path, "--minutes", "1e9")
+    assert code == 2
+    assert err == "error: minutes=1e+09 is longer than a day: pass 1440 or less\n"
+
+
 def test_an_index_in_ram_is_refused_as_nothing_would_be_kept(run: Run, clip: Path) -> None:
     code, _, err = run("index", clip, "--store", "ram")
     assert code == 2

@@ -186,8 +186,9 @@ class VideoX2L:
         with clock("relevance"), torch.no_grad():
             selection = self._select(index, question, oracle or self.oracle, selector or self.selector)
         generation = generation or Generation()
+        room = len(ids) + min(generation.max_new_tokens, self.model.max_positions)  # a longer answer makes its own room
         with clock("load"), torch.no_grad():
-            cache = load_cache(self.model, index, selection.levels, room=len(ids) + generation.max_new_tokens)
+            cache = load_cache(self.model, index, selection.levels, room)
         context = self._context_notes(cache.next_position + len(ids))
         selection = replace(selection, notes=(*alone, *selection.notes, *context))
         return AnswerStream(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from io import TextIOWrapper
 from typing import Annotated, Any
@@ -48,8 +49,11 @@ def version(
 
 def main() -> None:
     """Run the command line; a mistake of the user's ends with one sentence and exit code 2."""
-    for stream in (sys.stdin, sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        stream = getattr(sys, name)
+        if stream is None:  # closed by the shell, as by >&-
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
+        elif isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")  # bytes that are no text, or a terminal that lacks a character
     try:
         code = app(standalone_mode=False)
@@ -61,6 +65,12 @@ def main() -> None:
         if message := " ".join(error.format_message().split()).rstrip("."):
             command = error.ctx.command_path if error.ctx else "videox2l"
             typer.echo(f"error: {message[0].lower()}{message[1:]}: see `{command} -h`", err=True)
+        code = 2
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        print_error(VideoX2LError(f"can't write the output ({error.strerror}): send it elsewhere"))
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left of it would fail again at the end
         code = 2
     except (KeyboardInterrupt, typer.Abort):
         code = 130
