@@ -51,7 +51,7 @@ def test_a_question_that_cant_be_asked_leaves_the_others_their_answers(run: Run,
     "text, said",
     [
         ('{"question": 3}', 'line 1 of standard input is not a JSON object with a "question"'),
-        ('Who?\n{"question": " "}', "line 2 of standard input"),
+        ('Who?\n{"question": " "}', "the question in line 2 of standard input is empty"),
         ("{not JSON}", "line 1 of standard input"),
         (" \n\n", "standard input has no questions"),
     ],

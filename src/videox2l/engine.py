@@ -12,6 +12,7 @@ import torch
 from videox2l.answering.answer import Answer
 from videox2l.answering.generation import Generation
 from videox2l.answering.stream import AnswerStream, Clock
+from videox2l.checks import check_kind, check_number, check_question, check_text
 from videox2l.compression.base import Compressor
 from videox2l.compression.registry import compressor_for
 from videox2l.errors import QuestionError, SettingsError
@@ -116,8 +117,11 @@ class VideoX2L:
         settings: further fields of this class.
         Raises: ModelError, SettingsError.
         """
+        store = open_store(store)  # what can be refused before a model is loaded
         if isinstance(encoder, str | Path):
-            find_encoder(encoder)  # refused before a model is loaded
+            find_encoder(encoder)
+        elif encoder is not None:
+            check_kind(encoder, DualEncoder, "encoder", "a CLIP or SigLIP hub id or directory, or a DualEncoder")
         mllm = load_model(
             model,
             device,
@@ -134,7 +138,7 @@ class VideoX2L:
         oracle = oracle or ("contrastive" if encoder else "attention")
         if compressor is None or isinstance(compressor, str):
             compressor = compressor_for(mllm, compressor, **(compression or {}))
-        return cls(mllm, compressor, encoder=encoder, oracle=oracle, store=open_store(store), **settings)
+        return cls(mllm, compressor, encoder=encoder, oracle=oracle, store=store, **settings)
 
     def index(
         self,
@@ -177,6 +181,8 @@ class VideoX2L:
         for a video that has no index yet, what `index` raises.
         """
         check_question(question)
+        generation = Generation() if generation is None else generation
+        check_kind(generation, Generation, "generation", "for example Generation(max_new_tokens=64)")
         index = self._indexed(video)
         index.spec.check_model(self.model)
         clock = Clock()
@@ -185,7 +191,6 @@ class VideoX2L:
         self._check_length(len(ids))
         with clock("relevance"), torch.no_grad():
             selection = self._select(index, question, oracle or self.oracle, selector or self.selector)
-        generation = generation or Generation()
         room = len(ids) + min(generation.max_new_tokens, self.model.max_positions)  # a longer answer makes its own room
         with clock("load"), torch.no_grad():
             cache = load_cache(self.model, index, selection.levels, room)
@@ -215,6 +220,8 @@ class VideoX2L:
         """
         if self.encoder is None:
             raise SettingsError("finding moments needs a dual encoder: pass encoder= with a CLIP or SigLIP hub id")
+        check_text(text)
+        check_number(k, 1, "k", "moments")
         index = self._indexed(video)
         return find_in(self.encoder, text, index.embeddings(self.encoder), index.spec.video.end_s, k)
 
@@ -265,12 +272,6 @@ class VideoX2L:
             f"video and question take {positions} positions and {self.model.name} was trained on "
             f"{self.model.max_positions}: the answer may be wrong; choose coarser levels or a part of the video",
         )
-
-
-def check_question(question: str) -> None:
-    """Raises: QuestionError if there is nothing asked."""
-    if not question.strip():
-        raise QuestionError("the question is empty: ask something about the video")
 
 
 class Chat:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from io import TextIOWrapper
 from typing import Annotated, Any
@@ -63,6 +64,7 @@ def main() -> None:
     except UsageError as error:
         # without a message it is the help, which was shown
         if message := " ".join(error.format_message().split()).rstrip("."):
+            message = re.sub("Input should be ([^,]*), unable to parse.*", r"it should be \1", message)
             command = error.ctx.command_path if error.ctx else "videox2l"
             typer.echo(f"error: {message[0].lower()}{message[1:]}: see `{command} -h`", err=True)
         code = 2

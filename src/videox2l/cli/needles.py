@@ -12,11 +12,11 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from videox2l.cli.options import Json
+from videox2l.cli.options import Json, path_for
 from videox2l.cli.output import print_json
 from videox2l.cli.progress import interruptible, progress
 
-Out = Annotated[Path, typer.Option(help="Directory to write to.")]
+Out = Annotated[Path, typer.Option(metavar="DIR", parser=path_for("--out"), help="Directory to write to.")]
 Minutes = Annotated[float, typer.Option(help="Length of each video, in minutes.")]
 Seed = Annotated[int, typer.Option(help="Random seed of the videos and their questions.")]
 Haystack = Annotated[

@@ -142,9 +142,7 @@ def print_moments(moments: Sequence[Moment], as_json: bool = False) -> None:
 
 def check_picture(file: Path) -> None:
     """Refuse early what a picture can't be saved as. Raises: SettingsError."""
-    from matplotlib.backend_bases import FigureCanvasBase
-
-    if file.suffix[1:].lower() not in FigureCanvasBase.filetypes.keys() - {"pgf"}:  # which needs LaTeX
+    if file.suffix.lower() not in {".png", ".pdf", ".svg"}:
         raise SettingsError(f"can't save a picture as {file.name}: end the name in .png, .pdf or .svg")
     check_folder(file.parent, f"can't save {file}")
     if file.is_dir():

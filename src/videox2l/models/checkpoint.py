@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from videox2l.checks import check_path
 from videox2l.errors import ModelError, SettingsError
 from videox2l.store.file_digest import content_digest
 
@@ -57,6 +58,7 @@ class Checkpoint:
         Raises: ModelError if there is no such model, it has no config.json that can be read, or it holds an adapter;
         SettingsError for the revision of a directory.
         """
+        check_path(model, "the model", "a hub id or a directory", ModelError)
         directory = Path(model).expanduser()
         is_on_hub = not directory.is_dir()
         if is_on_hub:
