@@ -6,7 +6,9 @@ import hashlib
 import json
 import os
 import re
+import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -33,6 +35,21 @@ FLOATS = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
 HASH = re.compile("[0-9a-f]{40}|[0-9a-f]{64}")
 """How the hub's cache names a blob: git's hash of a small file, SHA-256 of a large one."""
+
+
+@contextmanager
+def bars_in_a_terminal() -> Iterator[None]:
+    """Within it transformers draws no progress bars, unless stderr is a terminal."""
+    from transformers.utils import logging
+
+    silences = logging.is_progress_bar_enabled() and not (sys.stderr and sys.stderr.isatty())
+    if silences:
+        logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if silences:
+            logging.enable_progress_bar()
 
 
 @dataclass(frozen=True)
