@@ -14,6 +14,7 @@ from videox2l.cli import evaluation
 from videox2l.cli.ask import ask, index
 from videox2l.cli.chat import chat
 from videox2l.cli.find import find
+from videox2l.cli.help import Command, Group
 from videox2l.cli.needles import demo, synth
 from videox2l.cli.output import print_error
 from videox2l.errors import VideoX2LError
@@ -22,17 +23,18 @@ UsageError: Any = typer.BadParameter.__base__
 """What typer raises for a command line it can't read; it has no public name for it."""
 
 app = typer.Typer(
+    cls=Group,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(ask)
-app.command()(chat)
-app.command()(find)
-app.command()(index)
-app.command()(demo)
-app.command()(synth)
+app.command(cls=Command)(ask)
+app.command(cls=Command)(chat)
+app.command(cls=Command)(find)
+app.command(cls=Command)(index)
+app.command(cls=Command)(demo)
+app.command(cls=Command)(synth)
 app.add_typer(evaluation.commands, name="eval")
 
 

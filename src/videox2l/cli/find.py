@@ -38,7 +38,9 @@ def find(
     ],
     sampling_options: SamplingOptions,
     model_options: ModelOptions,
-    k: Annotated[int, typer.Option("--k", metavar="N", show_default=False, help="Moments at most. Default: 5.")] = 5,
+    k: Annotated[
+        int, typer.Option("--k", metavar="N", show_default=False, help="Show at most N moments. Default: 5.")
+    ] = 5,
     plot: Annotated[
         Path | None,
         typer.Option(
