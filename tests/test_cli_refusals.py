@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,13 @@ def test_an_empty_path_or_name_is_not_the_current_directory(run: Run, clip: Path
     assert code == 2
     assert " is an empty text: pass " in err
     assert not out
+
+
+@pytest.mark.parametrize("words", [["ask", "absent.mp4", "Who?"], ["index"], ["find", "absent.mp4", " "]], ids=" ".join)
+def test_a_command_that_fails_says_so_in_json_too(run: Run, words: list[str]) -> None:
+    code, out, err = run(*words, "--json")
+    assert code == 2
+    assert err == f"error: {json.loads(out)['error']}\n"
 
 
 def test_an_index_in_ram_is_refused_as_nothing_would_be_kept(run: Run, clip: Path) -> None:

@@ -186,7 +186,7 @@ class VideoX2L:
         index = self._indexed(video)
         index.spec.check_model(self.model)
         clock = Clock()
-        alone = self._alone_notes(history)
+        alone = self._alone_notes if history else ()
         ids = self.model.question_ids(question, () if alone else history)
         self._check_length(len(ids))
         with clock("relevance"), torch.no_grad():
@@ -257,9 +257,10 @@ class VideoX2L:
                 f"{self.model.max_positions} in all: shorten them"
             )
 
-    def _alone_notes(self, history: tuple[Turn, ...]) -> tuple[str, ...]:
+    @property
+    def _alone_notes(self) -> tuple[str, ...]:
         """Says so where earlier turns are left out, for a model that was not trained on them."""
-        if self.model.trained_on_conversations or not history:
+        if self.model.trained_on_conversations:
             return ()
         name = self.model.name
         return (f"{name} was not trained on conversations: every question is asked without the earlier turns",)
@@ -283,6 +284,14 @@ class Chat:
     def __init__(self, engine: VideoX2L, index: VideoIndex):
         self.engine, self.index = engine, index
         self.turns: list[Turn] = []
+
+    def __repr__(self) -> str:
+        return f"Chat({self.index.video_name!r}, {self.engine.model.name}, {len(self.turns)} turns)"
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know before the first question."""
+        return self.engine._alone_notes
 
     def ask(self, question: str, **settings: Any) -> Answer:
         """Ask the next question; settings as for `VideoX2L.stream`."""

@@ -16,7 +16,7 @@ from videox2l.cli.chat import chat
 from videox2l.cli.find import find
 from videox2l.cli.help import Command, Group
 from videox2l.cli.needles import demo, synth
-from videox2l.cli.output import print_error
+from videox2l.cli.output import print_error, print_json
 from videox2l.errors import VideoX2LError
 
 UsageError: Any = typer.BadParameter.__base__
@@ -61,21 +61,28 @@ def main() -> None:
     try:
         code = app(standalone_mode=False)
     except VideoX2LError as error:
-        print_error(error)
+        refuse(str(error))
         code = 2
     except UsageError as error:
         # without a message it is the help, which was shown
         if message := " ".join(error.format_message().split()).rstrip("."):
             message = re.sub("Input should be ([^,]*), unable to parse.*", r"it should be \1", message)
             command = error.ctx.command_path if error.ctx else "videox2l"
-            typer.echo(f"error: {message[0].lower()}{message[1:]}: see `{command} -h`", err=True)
+            refuse(f"{message[0].lower()}{message[1:]}: see `{command} -h`")
         code = 2
     except OSError as error:
         if error.filename is not None:
             raise
-        print_error(VideoX2LError(f"can't write the output ({error.strerror}): send it elsewhere"))
+        print_error(f"can't write the output ({error.strerror}): send it elsewhere")
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left of it would fail again at the end
         code = 2
     except (KeyboardInterrupt, typer.Abort):
         code = 130
     sys.exit(code)
+
+
+def refuse(message: str) -> None:
+    """Say what ended the command; with --json on stdout too."""
+    print_error(message)
+    if "--json" in sys.argv:
+        print_json({"error": message})

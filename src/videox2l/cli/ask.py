@@ -43,7 +43,7 @@ def index(
     source = sampling_options.open(video)
     engine = index_options.engine()
     made = index_with_progress(engine, source, index_options.model is not None)
-    print_index(made, engine.compressor.passes, verbose, as_json)
+    print_index(made, engine, verbose, as_json)
 
 
 @with_options(sampling_options=SamplingOptions, engine_options=EngineOptions, generation_options=GenerationOptions)

@@ -12,9 +12,9 @@ import typer
 from videox2l.checks import check_text
 from videox2l.cli.option_groups import with_options
 from videox2l.cli.options import Json, ModelOptions, SamplingOptions, VideoArgument, path_for
-from videox2l.cli.output import check_folder, check_picture, print_json, print_moments
+from videox2l.cli.output import check_folder, check_picture, print_error, print_json, print_moments
 from videox2l.cli.progress import interruptible, progress
-from videox2l.errors import SettingsError, StoreError
+from videox2l.errors import SettingsError, StoreError, VideoX2LError
 from videox2l.times import clock
 
 if TYPE_CHECKING:
@@ -94,12 +94,16 @@ def find(
     if not found.moments and (clips or plot):
         typer.echo("nothing to save", err=True)
     cut: list[Clip] = []
+    failed = False
     try:
         if clips is not None and found.moments:
             for clip in cut_clips(source, text, found.moments, clips):
                 cut.append(clip)
         if plot is not None and found.moments:
             save_pictures(source, text, found.moments, plot)
+    except VideoX2LError as error:
+        print_error(error)
+        failed = True
     finally:  # what was found is not lost with a file that can't be written
         if as_json:
             print_json(
@@ -114,6 +118,8 @@ def find(
                     "version": __version__,
                 }
             )
+    if failed:
+        raise typer.Exit(2)
 
 
 def check_clips(folder: Path) -> None:
