@@ -10,6 +10,7 @@ from transformers import Qwen2Config
 from transformers.models.qwen2.modeling_qwen2 import Qwen2RotaryEmbedding, apply_rotary_pos_emb
 
 from videox2l.answering.generation import Generation, generate
+from videox2l.errors import SettingsError
 from videox2l.kv.cache import KVCache, KVShape
 from videox2l.kv.rope import Rope
 from videox2l.models.video_xl.adapter import VideoXL
@@ -85,6 +86,13 @@ def test_growing_doubles_the_buffer_and_keeps_its_content() -> None:
     buffer = cache.keys
     cache.reserve(10)
     assert cache.keys is buffer
+
+
+def test_a_buffer_that_no_memory_holds_is_refused_in_a_sentence() -> None:
+    with pytest.raises(SettingsError, match=r"^a cache of 1\d{15} tokens does not fit"):
+        KVCache(SHAPE, Rope(16, 1e4), 10**15)
+    with pytest.raises(SettingsError, match=r"^a cache of 1\d{15} tokens does not fit"):
+        KVCache(SHAPE, Rope(16, 1e4), 10).reserve(10**15)
 
 
 def test_a_cleared_cache_starts_at_position_0_in_the_same_buffer() -> None:

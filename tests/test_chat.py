@@ -11,6 +11,8 @@ from command import Run
 from terminal import BACKSPACE, CTRL_C, CTRL_D, ENTER, LEFT, TAB, UP, Terminal
 from videos import write_video
 
+from videox2l import VideoX2L
+
 SMALL = ("--chunk-frames", 2, "--max-new-tokens", 4)
 
 
@@ -39,7 +41,8 @@ def test_a_line_that_fails_does_not_end_the_conversation_but_shows_in_the_exit_c
     lines = "/teleport\n/k many\n/oracle psychic\n/moments\n/find a cat\n/plot\n/plot x.xyz\nWhat?\n/plot x.xyz\nWho?"
     code, out, err = run("chat", clip, *SMALL, "--json", text=lines)
     assert code == 2
-    assert [answer["question"] for answer in answers(out)] == ["What?", "Who?"]
+    assert [line["question"] for line in answers(out) if "question" in line] == ["What?", "Who?"]
+    assert [line["text"] for line in answers(out) if "error" in line][:2] == ["/teleport", "/k many"]
     for said in (
         "/teleport is not a command: /help lists them",
         "/k 'many' is not a number of chunks",
@@ -58,7 +61,7 @@ def test_commands_change_how_the_next_questions_are_answered(run: Run, clip: Pat
     code, out, err = run("chat", clip, *SMALL, "--json", text=lines)
     assert code == 0
     first, second, third = answers(out)
-    assert third == {"moments": second["moments"]}
+    assert third == {"kind": "moments", "text": "What?", "moments": second["moments"]}
     assert (first["selector"]["k"], second["selector"]["k"]) == (3, 1)
     assert (first["oracle"], second["oracle"]) == ("attention", "random")
     assert picture.read_bytes().startswith(b"\x89PNG")
@@ -82,6 +85,7 @@ def test_a_person_edits_recalls_and_leaves(clip: Path, environment: dict[str, st
     with kept.open("w") as file, Terminal(["chat", clip, *SMALL, "--json"], environment, file.fileno()) as terminal:
         terminal.wait_for("clip.mp4, 0:06 long, answered by")
         terminal.wait_for("Ctrl-D leaves")
+        assert "note: " not in terminal.screen
         for number, keys in enumerate(
             ("What is on the left?" + LEFT + BACKSPACE * 4 + "right", UP + BACKSPACE + " now?"), 1
         ):
@@ -130,3 +134,19 @@ def test_ctrl_c_ends_ask_without_a_traceback(clip: Path, environment: dict[str, 
         terminal.send(CTRL_C)
         assert terminal.wait() == 130
         assert "Traceback" not in terminal.screen
+
+
+def test_a_model_that_knows_no_conversations_says_so_before_the_first_question(
+    made_clip: Path, environment: dict[str, str]
+) -> None:
+    with Terminal(["chat", made_clip, "--model", "nano"], environment) as terminal:
+        terminal.wait_for("nano was not trained on conversations")
+        terminal.wait_for_prompt()
+        terminal.send(CTRL_D)
+        assert terminal.wait() == 0
+
+
+def test_a_conversation_shows_itself_in_a_line(engine: VideoX2L, made_clip: Path) -> None:
+    chat = engine.chat(made_clip)
+    assert repr(chat) == f"Chat('made.mp4', {engine.model.name}, 0 turns)"
+    assert chat.notes == ()

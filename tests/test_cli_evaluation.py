@@ -102,7 +102,7 @@ def test_an_interruption_says_what_is_kept(run: Run, questions: Path, monkeypatc
     code, _, err = run(questions, *SMALL)
     results = questions.with_name("questions.results.jsonl")
     assert code == 130
-    assert f"finished answers are kept in {results}, the same command goes on from there" in err
+    assert f"finished answers are kept in {results}, the same command continues from there" in err
     assert len(results.read_text().splitlines()) == 3
 
 

@@ -50,7 +50,18 @@ def test_help_of_every_command_starts_without_torch_and_fits_80_columns(command:
     shown = python(HELP_WITHOUT_TORCH, *command, "-h", env=os.environ | {"COLUMNS": "80"})
     assert shown.returncode == 0, shown.stderr
     assert max(map(len, shown.stdout.splitlines())) <= 80
-    for odd in ("Of each task", "But never", "Say more", "so many", "is none"):
+    for odd in (
+        "Of each task",
+        "But never",
+        "Say more",
+        "so many",
+        "is none",
+        "<bool>",
+        "<int>",
+        "<float>",
+        "66666",
+        "no-only",
+    ):
         assert odd not in shown.stdout
 
 

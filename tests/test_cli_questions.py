@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -50,7 +51,7 @@ def test_a_question_that_cant_be_asked_leaves_the_others_their_answers(run: Run,
     "text, said",
     [
         ('{"question": 3}', 'line 1 of standard input is not a JSON object with a "question"'),
-        ('Who?\n{"question": " "}', "line 2 of standard input"),
+        ('Who?\n{"question": " "}', "the question in line 2 of standard input is empty"),
         ("{not JSON}", "line 1 of standard input"),
         (" \n\n", "standard input has no questions"),
     ],
@@ -88,13 +89,18 @@ def test_the_notice_about_the_bundled_model_comes_when_a_video_is_indexed_and_no
     assert "nano, a small" not in run("ask", made_clip, "What?", "--model", "nano", "--fps", 2)[2]
 
 
-def test_a_closed_stdout_is_no_traceback(clip: Path, checkpoint: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("redirection", "code", "said"),
+    [("| true", 1, 0), (">/dev/full", 2, 1), (">&-", 0, 0), (">&- <&-", 0, 0)],
+)
+def test_an_output_that_takes_nothing_is_no_traceback(
+    clip: Path, checkpoint: Path, tmp_path: Path, redirection: str, code: int, said: int
+) -> None:
     command = [sys.executable, "-m", "videox2l", "ask", str(clip), *"abc", *map(str, SMALL), "--json"]
     environment = os.environ | {"VIDEOX2L_CACHE": str(tmp_path), "VIDEOX2L_MODEL": str(checkpoint)}
-    reading, writing = os.pipe()
-    os.close(reading)
-    ran = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, env=environment)
-    os.close(writing)
-    assert ran.returncode != 0
-    assert "Traceback" not in ran.stderr
-    assert "BrokenPipe" not in ran.stderr
+    shell = ["bash", "-o", "pipefail", "-c", f"{shlex.join(command)} {redirection}"]
+    ran = subprocess.run(shell, stderr=subprocess.PIPE, text=True, env=environment)
+    assert ran.returncode == code
+    assert ran.stderr.count("error: can't write the output (No space left on device)") == said
+    for odd in ("Traceback", "Exception", "BrokenPipe"):
+        assert odd not in ran.stderr

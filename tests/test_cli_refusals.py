@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -31,12 +32,22 @@ EARLY = {
     "an unknown context": (["{clip}", "What?", "--context", "some"], "context 'some' is unknown"),
     "unknown passes": (["{clip}", "What?", "--passes", "three"], "passes 'three'"),
     "levels out of order": (["{clip}", "What?", "--levels", "32,2"], "not in increasing order"),
-    "no chunk frames": (["{clip}", "What?", "--chunk-frames", "0"], "--chunk-frames '0'"),
+    "no chunk frames": (["{clip}", "What?", "--chunk-frames", "0"], "write for example 10 or 2,10"),
     "smoothing nan": (["{clip}", "What?", "--smoothing", "nan"], "smoothing=nan"),
     "negative k": (["{clip}", "What?", "--k", "-1"], "k=-1"),
     "temperature nan": (["{clip}", "What?", "--temperature", "nan"], "temperature=nan"),
     "unknown dtype": (["{clip}", "What?", "--dtype", "int3"], "dtype 'int3'"),
     "an unknown encoder": (["{clip}", "What?", "--encoder", "no/such-encoder"], "no/such-encoder"),
+    "an unknown device": (["{clip}", "What?", "--device", "abacus"], "device 'abacus'"),
+    "a store that can't be": (["{clip}", "What?", "--store", "/proc/x"], "can't make the store /proc/x"),
+    "negative pixels": (["{clip}", "What?", "--max-pixels", "-1"], "max_pixels=-1"),
+    "an empty store": (["{clip}", "What?", "--store", ""], "the store is an empty text"),
+    "an empty video": (["", "What?"], "the video is an empty text"),
+    "an empty picture": (["{clip}", "What?", "--plot", ""], "--plot is an empty text"),
+    "a picture that moves": (["{clip}", "What?", "--plot", "a.gif"], "end the name in .png, .pdf or .svg"),
+    "an address": (["https://example.com/a.mp4", "What?"], "https://example.com/a.mp4 is an address on the web"),
+    "an end before the start": (["{clip}", "What?", "--start", "99:00"], "--start 99:00 is past the video's end"),
+    "a seed beyond 64 bits": (["{clip}", "What?", "--seed", "9" * 23], "seed=999"),
     "both kinds of edges": (["{clip}", "What?", "--fine-edges", "--no-fine-edges"], "contradict each other"),
 }
 
@@ -62,6 +73,10 @@ def test_what_can_be_refused_early_is_refused_before_the_model_is_looked_at(
         (["ask"], "error: missing argument 'VIDEO'"),
         (["bogus"], "error: no such command 'bogus'"),
         (["ask", "clip.mp4", "What?", "--k", "many"], "error: invalid value for '--k'"),
+        (
+            ["ask", "clip.mp4", "What?", "--k", "nan"],
+            "error: invalid value for '--k': it should be a valid integer: see",
+        ),
     ],
 )
 def test_a_command_line_that_cant_be_read_is_one_sentence_and_code_2(run: Run, arguments: list[str], said: str) -> None:
@@ -71,6 +86,29 @@ def test_a_command_line_that_cant_be_read_is_one_sentence_and_code_2(run: Run, a
     assert " -h`" in err
     assert len(err.strip().splitlines()) == 1
     assert not out
+
+
+def test_a_video_longer_than_a_day_is_refused_before_it_is_planned(run: Run, tmp_path: Path) -> None:
+    code, _, err = run("synth", "--out", tmp_path, "--minutes", "1e9")
+    assert code == 2
+    assert err == "error: minutes=1e+09 is longer than a day: pass 1440 or less\n"
+
+
+@pytest.mark.parametrize(
+    "words", [["find", "{clip}", "heart", "--clips", ""], ["ask", "{clip}", "Who?", "--model", ""]]
+)
+def test_an_empty_path_or_name_is_not_the_current_directory(run: Run, clip: Path, words: list[str]) -> None:
+    code, out, err = run(*(word.format(clip=clip) for word in words))
+    assert code == 2
+    assert " is an empty text: pass " in err
+    assert not out
+
+
+@pytest.mark.parametrize("words", [["ask", "absent.mp4", "Who?"], ["index"], ["find", "absent.mp4", " "]], ids=" ".join)
+def test_a_command_that_fails_says_so_in_json_too(run: Run, words: list[str]) -> None:
+    code, out, err = run(*words, "--json")
+    assert code == 2
+    assert err == f"error: {json.loads(out)['error']}\n"
 
 
 def test_an_index_in_ram_is_refused_as_nothing_would_be_kept(run: Run, clip: Path) -> None:

@@ -450,3 +450,7 @@ def test_one_frame_is_a_video(engine: VideoX2L) -> None:
     index = engine.index(blank(1))
     assert [entry.tokens for entry in index.entries] == [{2: 72, 32: 4}]
     assert engine.ask(index, "a?", generation=SHORT).chunks[0].level == 2
+
+
+def test_room_for_an_answer_is_made_as_it_comes(engine: VideoX2L, made_clip: Path) -> None:
+    assert next(engine.stream(made_clip, "What?", generation=Generation(max_new_tokens=10**20)))

@@ -88,9 +88,12 @@ def test_what_is_found_is_printed_even_if_it_cant_be_saved(
 
 def test_nothing_found_is_said(run: Run, tmp_path: Path) -> None:
     still = write_video(tmp_path / "still.mp4", (np.full((64, 64, 3), 90, dtype=np.uint8) for _ in range(40)), fps=4)
-    code, out, _ = run("find", still, "orange heart", "--model", "nano", "--plot", tmp_path / "sheet.png")
+    files = ("--plot", tmp_path / "sheet.png", "--clips", tmp_path / "clips")
+    code, out, err = run("find", still, "orange heart", "--model", "nano", *files)
     assert code == 0
     assert out == "no moment stands out\n"
+    assert err.endswith("nothing to save\n")
+    assert not (tmp_path / "clips").exists()
     assert not (tmp_path / "sheet.png").exists()
 
 

@@ -105,7 +105,7 @@ def test_limits_are_part_of_what_an_index_was_made_with(tmp_path):
 
 @pytest.mark.parametrize("family", FIXED)
 def test_frames_of_a_fixed_size_have_no_limits(tmp_path, family):
-    with pytest.raises(SettingsError, match=rf"^{family} models take frames of a fixed size: leave max_pixels"):
+    with pytest.raises(SettingsError, match=rf"^{family} models take frames of a fixed size: leave the limit"):
         load_model(tiny_models.build(family, tmp_path), device="cpu", max_pixels=100000)
 
 

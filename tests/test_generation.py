@@ -210,6 +210,8 @@ def test_special_tokens_leave_no_text(tokenizer: PreTrainedTokenizerFast) -> Non
         {"stop": ("",)},
         {"stop": ("END", "")},
         {"stop": "END"},
+        {"seed": 2**64},
+        {"seed": -(2**63) - 1},
     ],
     ids=str,
 )

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 from transformers import (
     Blip2Config,
     Gemma3Config,
@@ -47,6 +48,13 @@ def pixels() -> torch.Tensor:
 def index(model: MLLM, pixels: torch.Tensor, **settings: Any) -> tuple[VideoX2L, VideoIndex]:
     engine = VideoX2L(model, **{"compressor": Pool(levels=(2, 4)), **settings})
     return engine, index_frames(engine, pixels)
+
+
+def test_loading_draws_no_bar_where_nobody_looks(directory: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    was = transformers.utils.logging.is_progress_bar_enabled()
+    load_model(directory, device="cpu")
+    assert "Loading weights" not in capfd.readouterr().err
+    assert transformers.utils.logging.is_progress_bar_enabled() == was
 
 
 @pytest.mark.parametrize("oracle", ["attention", "qk", "probe", "fusion"])

@@ -18,7 +18,7 @@ from videox2l.testing.tiny_models import build
 
 ROOT = Path(videox2l.__file__).parent
 
-SHARED = "digest errors registry times types version"
+SHARED = "checks digest errors registry times types version"
 ROOMS = {
     # front doors and tools
     "testing": f"answering cli compression engine index models store video {SHARED}",
@@ -41,6 +41,7 @@ ROOMS = {
     "video": f"store {SHARED}",
     "store": SHARED,
     # shared
+    "checks": "errors",
     "registry": "errors",
     "times": "errors",
     "digest": "",

@@ -314,7 +314,7 @@ def test_a_decoder_that_is_wrapped_by_itself_is_refused(qwen: Path) -> None:
     """A rotary module set on the wrapper would not be the decoder's."""
     model, processor = held(qwen)
     model.model.language_model = lora(model.model.language_model)
-    with pytest.raises(ModelError, match=r"the decoder is a PeftModel .*: wrap the whole model"):
+    with pytest.raises(ModelError, match=r"the decoder is of type PeftModel .*: wrap the whole model"):
         wrap_model(model, processor)
 
 

@@ -12,6 +12,7 @@ import torch
 from videox2l.answering.answer import Answer
 from videox2l.answering.generation import Generation
 from videox2l.answering.stream import AnswerStream, Clock
+from videox2l.checks import check_kind, check_number, check_question, check_text
 from videox2l.compression.base import Compressor
 from videox2l.compression.registry import compressor_for
 from videox2l.errors import QuestionError, SettingsError
@@ -120,8 +121,11 @@ class VideoX2L:
         settings: further fields of this class.
         Raises: ModelError, SettingsError.
         """
+        store = open_store(store)  # what can be refused before a model is loaded
         if isinstance(encoder, str | Path):
-            find_encoder(encoder)  # refused before a model is loaded
+            find_encoder(encoder)
+        elif encoder is not None:
+            check_kind(encoder, DualEncoder, "encoder", "a CLIP or SigLIP hub id or directory, or a DualEncoder")
         mllm = load_model(
             model,
             device,
@@ -138,7 +142,7 @@ class VideoX2L:
         oracle = oracle or ("contrastive" if encoder else "attention")
         if compressor is None or isinstance(compressor, str):
             compressor = compressor_for(mllm, compressor, **(compression or {}))
-        return cls(mllm, compressor, encoder=encoder, oracle=oracle, store=open_store(store), **settings)
+        return cls(mllm, compressor, encoder=encoder, oracle=oracle, store=store, **settings)
 
     def index(
         self,
@@ -181,17 +185,19 @@ class VideoX2L:
         for a video that has no index yet, what `index` raises.
         """
         check_question(question)
+        generation = Generation() if generation is None else generation
+        check_kind(generation, Generation, "generation", "for example Generation(max_new_tokens=64)")
         index = self._indexed(video)
         index.spec.check_model(self.model)
         clock = Clock()
-        alone = self._alone_notes(history)
+        alone = self._alone_notes if history else ()
         ids = self.model.question_ids(question, () if alone else history)
         self._check_length(len(ids))
         with clock("relevance"), torch.no_grad():
             selection = self._select(index, question, oracle or self.oracle, selector or self.selector)
-        generation = generation or Generation()
+        room = len(ids) + min(generation.max_new_tokens, self.model.max_positions)  # a longer answer makes its own room
         with clock("load"), torch.no_grad():
-            cache = load_cache(self.model, index, selection.levels, room=len(ids) + generation.max_new_tokens)
+            cache = load_cache(self.model, index, selection.levels, room)
         context = self._context_notes(cache.next_position + len(ids))
         selection = replace(selection, notes=(*alone, *selection.notes, *context))
         return AnswerStream(
@@ -218,6 +224,8 @@ class VideoX2L:
         """
         if self.encoder is None:
             raise SettingsError("finding moments needs a dual encoder: pass encoder= with a CLIP or SigLIP hub id")
+        check_text(text)
+        check_number(k, 1, "k", "moments")
         index = self._indexed(video)
         return find_in(self.encoder, text, index.embeddings(self.encoder), index.spec.video.end_s, k)
 
@@ -257,9 +265,10 @@ class VideoX2L:
                 f"{self.model.max_positions} in all: shorten them"
             )
 
-    def _alone_notes(self, history: tuple[Turn, ...]) -> tuple[str, ...]:
+    @property
+    def _alone_notes(self) -> tuple[str, ...]:
         """Says so where earlier turns are left out, for a model that was not trained on them."""
-        if self.model.trained_on_conversations or not history:
+        if self.model.trained_on_conversations:
             return ()
         name = self.model.name
         return (f"{name} was not trained on conversations: every question is asked without the earlier turns",)
@@ -274,12 +283,6 @@ class VideoX2L:
         )
 
 
-def check_question(question: str) -> None:
-    """Raises: QuestionError if there is nothing asked."""
-    if not question.strip():
-        raise QuestionError("the question is empty: ask something about the video")
-
-
 class Chat:
     """A conversation about one video: earlier turns stay in the context, every turn selects chunks anew.
 
@@ -289,6 +292,14 @@ class Chat:
     def __init__(self, engine: VideoX2L, index: VideoIndex):
         self.engine, self.index = engine, index
         self.turns: list[Turn] = []
+
+    def __repr__(self) -> str:
+        return f"Chat({self.index.video_name!r}, {self.engine.model.name}, {len(self.turns)} turns)"
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know before the first question."""
+        return self.engine._alone_notes
 
     def ask(self, question: str, **settings: Any) -> Answer:
         """Ask the next question; settings as for `VideoX2L.stream`."""

@@ -10,8 +10,9 @@ from typing import Any
 from torch import Tensor
 
 from videox2l.answering.moments import ScoredFrames
-from videox2l.errors import QuestionError, SettingsError
-from videox2l.models.base import MLLM
+from videox2l.checks import check_number, check_text
+from videox2l.errors import SettingsError
+from videox2l.models.base import MLLM, FrameLimits
 from videox2l.models.checkpoint import Checkpoint, download
 from videox2l.models.load import DTYPES, NANO, check_dtype, load_model, pick_device
 from videox2l.oracles.contrastive import frame_scores
@@ -62,6 +63,7 @@ def find_moments(
     if encoder.needs_tokens and model is None:
         raise SettingsError("this encoder embeds a model's visual tokens: pass the model, or a CLIP or SigLIP encoder")
     check_text(text)
+    check_number(k, 1, "k", "moments")
     source = open_video(video, sampling or Sampling())
     spec = source.spec((CHUNK_FRAMES if model is None else model.chunk_frames,))
     track = Embeddings(encoder)
@@ -87,8 +89,10 @@ def load_encoder(
     Raises: ModelError; SettingsError if there is no encoder and the checkpoint brings none.
     """
     check_dtype(dtype)
+    place = pick_device(device)
+    FrameLimits(max_pixels)
     if encoder is not None:
-        return HubDualEncoder(encoder, pick_device(device), DTYPES["float32" if dtype == "auto" else dtype]), None
+        return HubDualEncoder(encoder, place, DTYPES["float32" if dtype == "auto" else dtype]), None
     checkpoint = Checkpoint.find(NANO if model == "nano" else model)
     directory = checkpoint.directory
     if checkpoint.is_on_hub:
@@ -109,13 +113,6 @@ def find_in(encoder: DualEncoder, text: str, track: Sequence[Tensor], end_s: flo
     Raises: QuestionError if there is no text; SettingsError for no moments.
     """
     check_text(text)
-    if k < 1:
-        raise SettingsError(f"k={k} is too few moments: pass 1 or more")
+    check_number(k, 1, "k", "moments")
     embeddings, time_s = track
     return ScoredFrames(frame_scores(encoder, text, embeddings, time_s), end_s).found(k)
-
-
-def check_text(text: str) -> None:
-    """Raises: QuestionError if there is nothing to look for."""
-    if not text.strip():
-        raise QuestionError('there is nothing to look for: name what the moments should show, such as "orange heart"')

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from videox2l.checks import check_question
 from videox2l.cli.option_groups import with_options
 from videox2l.cli.options import (
     EngineOptions,
@@ -18,6 +19,7 @@ from videox2l.cli.options import (
     SamplingOptions,
     Verbose,
     VideoArgument,
+    path_for,
 )
 from videox2l.cli.output import check_picture, numbered, print_error, print_index, print_json, show_answer
 from videox2l.cli.progress import index_with_progress
@@ -41,7 +43,7 @@ def index(
     source = sampling_options.open(video)
     engine = index_options.engine()
     made = index_with_progress(engine, source, index_options.model is not None)
-    print_index(made, engine.compressor.passes, verbose, as_json)
+    print_index(made, engine, verbose, as_json)
 
 
 @with_options(sampling_options=SamplingOptions, engine_options=EngineOptions, generation_options=GenerationOptions)
@@ -63,7 +65,11 @@ def ask(
     ] = None,
     plot: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Save a picture of where the answer came from (.png, .pdf or .svg)."),
+        typer.Option(
+            metavar="FILE",
+            parser=path_for("--plot"),
+            help="Save a picture of where the answer came from (.png, .pdf or .svg).",
+        ),
     ] = None,
     verbose: Verbose = False,
     as_json: Json = False,
@@ -119,7 +125,9 @@ def read_questions(file: str) -> list[str]:
             question = json.loads(line)["question"]
         except (ValueError, KeyError):
             question = None
-        if not isinstance(question, str) or not question.strip():
+        if isinstance(question, str) and not question.strip():
+            raise QuestionError(f"the question in line {number} of {name} is empty: ask something about the video")
+        if not isinstance(question, str):
             raise QuestionError(
                 f'line {number} of {name} is not a JSON object with a "question": write {{"question": "What is it?"}}'
             )
@@ -134,8 +142,7 @@ def check_questions(questions: list[str]) -> None:
     if not questions:
         raise QuestionError("there is no question: write one after the video, in quotes, or pass --questions FILE")
     for question in questions:
-        if not question.strip():
-            raise QuestionError("the question is empty: ask something about the video")
+        check_question(question)
         if any("\ud800" <= character <= "\udfff" for character in question):
             raise QuestionError(f"the question {question!a} is not valid text: type it in UTF-8")
         if question.strip() == "-":

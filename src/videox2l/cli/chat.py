@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ import typer
 
 from videox2l.cli.option_groups import with_options
 from videox2l.cli.options import EngineOptions, GenerationOptions, Json, SamplingOptions, Verbose, VideoArgument
-from videox2l.cli.output import check_picture, print_error, print_moments, show_answer
+from videox2l.cli.output import check_picture, print_error, print_json, print_moments, show_answer
 from videox2l.cli.progress import index_with_progress
 from videox2l.errors import QuestionError, SettingsError, VideoX2LError
 from videox2l.oracles.registry import ORACLES, make_oracle
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from videox2l.engine import Chat
     from videox2l.oracles.base import Oracle
     from videox2l.selection.base import Selector
+    from videox2l.types import Moment
 
 HELP = """\
 /moments       where in the video the last answer came from
@@ -59,6 +60,8 @@ def chat(
     if is_typed:
         typer.echo(f"{made.video_name}, {clock(made.duration_s)} long, answered by {engine.model.name}.", err=True)
         typer.echo("Type a question. /help lists commands, Ctrl-D leaves.", err=True)
+        for note in conversation.chat.notes:
+            typer.echo(f"note: {note}", err=True)
     for line in typed_lines() if is_typed else sys.stdin:
         if not conversation.take(line):
             break
@@ -120,6 +123,8 @@ class Conversation:
                 self.ask(text)
         except VideoX2LError as error:  # ends the turn, not the conversation
             print_error(error)
+            if self.as_json:
+                print_json({"text": text, "error": str(error)})
             self.has_failed = True
         except KeyboardInterrupt:
             if not self.is_typed:
@@ -140,7 +145,7 @@ class Conversation:
             case "/help":
                 typer.echo(HELP, err=True)
             case "/moments":
-                print_moments(self.last_answer.moments, self.as_json)
+                self.show_moments("moments", self.last_answer.question, self.last_answer.moments)
             case "/find":
                 self.find(argument)
             case "/plot":
@@ -164,7 +169,14 @@ class Conversation:
         """Print the moments that show something. Raises: QuestionError, SettingsError."""
         if self.chat.engine.encoder is None:
             raise SettingsError("/find needs an encoder: start again with --encoder and a CLIP or SigLIP model")
-        print_moments(self.chat.engine.find(self.chat.index, text), self.as_json)
+        self.show_moments("find", text, self.chat.engine.find(self.chat.index, text))
+
+    def show_moments(self, kind: str, text: str, moments: Sequence[Moment]) -> None:
+        """Print moments. kind: the command that asks for them. text: what they answer, or show."""
+        if self.as_json:
+            print_json({"kind": kind, "text": text, "moments": [asdict(moment) for moment in moments]})
+        else:
+            print_moments(moments)
 
     def plot(self, name: str) -> None:
         """Save a picture of the last answer. Raises: QuestionError, SettingsError, StoreError."""

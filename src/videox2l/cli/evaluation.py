@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from typer.core import TyperGroup
 
-from videox2l.cli.needles import Haystack, Minutes, Rate, Size, parse_size, progress_bar, wide_console
+from videox2l.cli.help import Command, Group
+from videox2l.cli.needles import Haystack, Rate, Size, parse_size, progress_bar, wide_console
 from videox2l.cli.option_groups import with_options
-from videox2l.cli.options import EngineOptions, Json, SamplingOptions
+from videox2l.cli.options import EngineOptions, Json, SamplingOptions, path_for
 from videox2l.cli.output import print_json
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ PAUSE_S = 30
 """Seconds between two lines of progress where nobody looks at a terminal."""
 
 
-class FileByDefault(TyperGroup):
+class FileByDefault(Group):
     """A group in which `eval questions.jsonl` is short for `eval file questions.jsonl`."""
 
     default = "file"
@@ -41,13 +41,18 @@ commands = typer.Typer(
     no_args_is_help=True,
 )
 
-Only = Annotated[bool, typer.Option(help="Measure these settings alone, without the ones they are compared with.")]
+Only = Annotated[
+    bool, typer.Option("--only", help="Measure these settings alone, without the ones they are compared with.")
+]
 
 
-@commands.command("file")
+@commands.command("file", cls=Command)
 @with_options(engine_options=EngineOptions, sampling_options=SamplingOptions)
 def evaluate_file(
-    questions: Annotated[Path, typer.Argument(help="A file with a JSON object a line.")],
+    questions: Annotated[
+        Path,
+        typer.Argument(metavar="QUESTIONS", parser=path_for("QUESTIONS"), help="A file with one JSON object per line."),
+    ],
     engine_options: EngineOptions,
     sampling_options: SamplingOptions,
     options: Annotated[
@@ -56,13 +61,16 @@ def evaluate_file(
             "--options/--no-options", help="Show the model the options; without them it must give the answer's words."
         ),
     ] = True,
-    max_new_tokens: Annotated[int, typer.Option(help="Longest answer, in tokens.")] = 32,
+    max_new_tokens: Annotated[int, typer.Option(metavar="N", help="Longest answer, in tokens.")] = 32,
     only: Only = False,
     out: Annotated[
         Path | None,
         typer.Option(
-            help="File for the answers; the same command goes on from those that are in it.",
-            show_default="QUESTIONS.results.jsonl beside the questions",
+            metavar="FILE",
+            parser=path_for("--out"),
+            help="File for the answers; the same command continues from those that are in it. Default: "
+            "QUESTIONS.results.jsonl, beside the questions.",
+            show_default=False,
         ),
     ] = None,
     as_json: Json = False,
@@ -79,7 +87,7 @@ def evaluate_file(
 
     The same questions are asked with your settings and with what these must beat: the finest and the coarsest level
     everywhere, the other oracles (a random one among them), evenly spaced chunks, one level for all chunks in a cache
-    of equal size, two passes where a compressor knows them, and no compression. Indexes stay in --store.
+    of equal size, two passes where a compressor supports them, and no compression. Indexes stay in --store.
     """
     from videox2l.evaluation.answers_file import AnswersFile
     from videox2l.evaluation.questions_file import read_questions
@@ -110,23 +118,31 @@ def evaluate_file(
     show_result(measure, kept.path, as_json)
 
 
-@commands.command("needles")
+@commands.command("needles", cls=Command)
 @with_options(engine_options=EngineOptions, sampling_options=SamplingOptions)
 def evaluate_needle_videos(
     engine_options: EngineOptions,
     sampling_options: SamplingOptions,
-    videos: Annotated[int, typer.Option(help="Number of videos.")] = 60,
-    questions: Annotated[int, typer.Option(help="Questions of each task about each video.")] = 5,
-    minutes: Minutes = 100 / 60,
+    videos: Annotated[int, typer.Option(metavar="N", help="Number of videos.")] = 60,
+    questions: Annotated[int, typer.Option(metavar="N", help="Questions of each task about each video.")] = 5,
+    minutes: Annotated[
+        float,
+        typer.Option(metavar="N", show_default=False, help="Length of each video, in minutes. Default: 100 seconds."),
+    ] = 100 / 60,
     size: Size = "160x160",
     video_fps: Rate = 2.0,
     haystack: Haystack = None,
-    turns: Annotated[int, typer.Option(help="Questions in a conversation; its earlier turns stay in the context.")] = 1,
+    turns: Annotated[
+        int, typer.Option(metavar="N", help="Questions in a conversation; its earlier turns stay in the context.")
+    ] = 1,
     only: Only = False,
     out: Annotated[
         Path | None,
         typer.Option(
-            help="File for the answers; the same command goes on from those that are in it.", show_default="no file"
+            metavar="FILE",
+            parser=path_for("--out"),
+            help="File for the answers; the same command continues from those that are in it. Default: none.",
+            show_default=False,
         ),
     ] = None,
     as_json: Json = False,
@@ -182,7 +198,7 @@ def show_result(
         except KeyboardInterrupt:
             bar.stop()
             kept = f"finished answers are kept in {out}" if out else "nothing is kept without --out"
-            typer.echo(f"interrupted: {kept}" + ", the same command goes on from there" * bool(out), err=True)
+            typer.echo(f"interrupted: {kept}" + ", the same command continues from there" * bool(out), err=True)
             raise typer.Exit(130) from None
     if as_json:
         print_json(result.to_json())

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from videox2l.checks import check_text
 from videox2l.cli.option_groups import with_options
-from videox2l.cli.options import Json, ModelOptions, SamplingOptions, VideoArgument
-from videox2l.cli.output import check_folder, check_picture, print_json, print_moments
+from videox2l.cli.options import Json, ModelOptions, SamplingOptions, VideoArgument, path_for
+from videox2l.cli.output import check_folder, check_picture, print_error, print_json, print_moments
 from videox2l.cli.progress import interruptible, progress
-from videox2l.errors import QuestionError, SettingsError, StoreError
+from videox2l.errors import SettingsError, StoreError, VideoX2LError
 from videox2l.times import clock
 
 if TYPE_CHECKING:
@@ -37,12 +38,18 @@ def find(
     ],
     sampling_options: SamplingOptions,
     model_options: ModelOptions,
-    k: Annotated[int, typer.Option("--k", metavar="N", show_default=False, help="Moments at most. Default: 5.")] = 5,
+    k: Annotated[
+        int, typer.Option("--k", metavar="N", show_default=False, help="Show at most N moments. Default: 5.")
+    ] = 5,
     plot: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Save a picture of the moments (.png, .pdf or .svg).")
+        Path | None,
+        typer.Option(
+            metavar="FILE", parser=path_for("--plot"), help="Save a picture of the moments (.png, .pdf or .svg)."
+        ),
     ] = None,
     clips: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Cut the moments out of the video, a file each.")
+        Path | None,
+        typer.Option(metavar="DIR", parser=path_for("--clips"), help="Cut the moments out of the video, a file each."),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -50,8 +57,7 @@ def find(
 
     With --encoder no other model is loaded.
     """
-    if not text.strip():
-        raise QuestionError('there is nothing to look for: name what the moments should show, as "orange heart"')
+    check_text(text)
     if k < 1:
         raise SettingsError(f"--k {k} is not a number of moments: pass 1 or more")
     if plot is not None:
@@ -67,7 +73,7 @@ def find(
     store = open_store(model_options.store)
     encoder, model = load_encoder(
         model_options.encoder,
-        model_options.model or "nano",
+        "nano" if model_options.model is None else model_options.model,
         device=model_options.device,
         dtype=model_options.dtype,
         max_pixels=model_options.max_pixels,
@@ -85,13 +91,19 @@ def find(
         typer.echo(f"note: {note}", err=True)
     if not as_json:
         print_moments(found.moments)
+    if not found.moments and (clips or plot):
+        typer.echo("nothing to save", err=True)
     cut: list[Clip] = []
+    failed = False
     try:
-        if clips is not None:
+        if clips is not None and found.moments:
             for clip in cut_clips(source, text, found.moments, clips):
                 cut.append(clip)
         if plot is not None and found.moments:
             save_pictures(source, text, found.moments, plot)
+    except VideoX2LError as error:
+        print_error(error)
+        failed = True
     finally:  # what was found is not lost with a file that can't be written
         if as_json:
             print_json(
@@ -106,6 +118,8 @@ def find(
                     "version": __version__,
                 }
             )
+    if failed:
+        raise typer.Exit(2)
 
 
 def check_clips(folder: Path) -> None:

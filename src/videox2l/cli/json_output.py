@@ -1,4 +1,8 @@
-"""What `--json` prints, field by field: the reference on the command line page is made of this."""
+"""What `--json` prints, field by field: the reference on the command line page is made of this.
+
+A command that fails prints an object with `error`, its one sentence; a question that can't be asked one with `question`
+and `error`; a line of `chat` that can't be done one with `text` and `error`.
+"""
 
 from __future__ import annotations
 
@@ -98,13 +102,29 @@ class AnswerJson(TypedDict):
     version: str
 
 
+class ChatMomentsJson(TypedDict):
+    """What `/moments` and `/find` print in `chat --json`.
+
+    kind: "moments" or "find".
+    text: the question that the moments belong to, or what was looked for.
+    moments: the best first; empty where nothing stands out.
+    """
+
+    kind: str
+    text: str
+    moments: list[MomentJson]
+
+
 class IndexJson(TypedDict):
     """What `index --json` prints.
 
     key: name of the index's directory in the store.
     chunks: how many chunks the video was cut into.
     frames: how many frames were looked at.
-    duration_s: the video's length in seconds.
+    video: name of the video.
+    duration_s: its length in seconds.
+    sampling: which frames were looked at.
+    model: the model's name.
     levels: compression ratios, finest first.
     tokens: tokens of a cache with every chunk at one level, by level.
     full_cache_tokens: the same without compression.
@@ -112,12 +132,16 @@ class IndexJson(TypedDict):
     seconds: what indexing, or opening the stored index, took.
     index_reused: whether the store had the index already.
     notes: what the user should know of the video.
+    version: of videox2l.
     """
 
     key: str
     chunks: int
     frames: int
+    video: str
     duration_s: float
+    sampling: SamplingJson
+    model: str
     levels: list[int]
     tokens: dict[str, int]
     full_cache_tokens: int
@@ -125,6 +149,7 @@ class IndexJson(TypedDict):
     seconds: float
     index_reused: bool
     notes: list[str]
+    version: str
 
 
 class ClipJson(TypedDict):

@@ -12,18 +12,18 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from videox2l.cli.options import Json
+from videox2l.cli.options import Json, path_for
 from videox2l.cli.output import print_json
 from videox2l.cli.progress import interruptible, progress
 
-Out = Annotated[Path, typer.Option(help="Directory to write to.")]
-Minutes = Annotated[float, typer.Option(help="Length of each video, in minutes.")]
-Seed = Annotated[int, typer.Option(help="Random seed of the videos and their questions.")]
+Out = Annotated[Path, typer.Option(metavar="DIR", parser=path_for("--out"), help="Directory to write to.")]
+Seed = Annotated[int, typer.Option(metavar="N", help="Random seed of the videos and their questions.")]
 Haystack = Annotated[
-    list[Path] | None, typer.Option(help="Video to lay the needles over; repeat it, and they are used in turn.")
+    list[Path] | None,
+    typer.Option(metavar="FILE", help="Video to lay the needles over; repeat it, and they are used in turn."),
 ]
-Size = Annotated[str, typer.Option(help="Width x height of the videos, in pixels.")]
-Rate = Annotated[float, typer.Option("--video-fps", help="Frame rate of the videos, in frames a second.")]
+Size = Annotated[str, typer.Option(metavar="WxH", help="Width x height of the videos, in pixels.")]
+Rate = Annotated[float, typer.Option("--video-fps", metavar="N", help="Frame rate of the videos, in frames a second.")]
 
 
 def demo(
@@ -67,16 +67,16 @@ def called_as() -> list[str]:
 
 def synth(
     out: Out,
-    videos: Annotated[int, typer.Option(help="Number of videos.")] = 10,
-    minutes: Minutes = 1.0,
+    videos: Annotated[int, typer.Option(metavar="N", help="Number of videos.")] = 10,
+    minutes: Annotated[float, typer.Option(metavar="N", help="Length of each video, in minutes.")] = 1.0,
     seed: Seed = 0,
-    questions: Annotated[int, typer.Option(help="Questions of each task about each video.")] = 1,
+    questions: Annotated[int, typer.Option(metavar="N", help="Questions of each task about each video.")] = 1,
     size: Size = "320x240",
     video_fps: Rate = 8.0,
     haystack: Haystack = None,
     as_json: Json = False,
 ) -> None:
-    """Write needle videos and questions.jsonl in VNBench's fields; goes on where it was interrupted."""
+    """Write needle videos and questions.jsonl in VNBench's fields; continues where it stopped."""
     from videox2l.synthesis.dataset import SynthesisProgress, synthesise
     from videox2l.synthesis.plan import NeedleSettings
     from videox2l.synthesis.writer import VideoFormat
@@ -85,7 +85,7 @@ def synth(
     settings = NeedleSettings(
         minutes, seed, VideoFormat(video_fps, width, height), haystacks=tuple(haystack or ()), questions=questions
     )
-    kept = "finished videos are kept, the same command goes on from there"
+    kept = "finished videos are kept, the same command continues from there"
     with interruptible(kept), progress("writing", "videos") as show:
 
         def tell(done: SynthesisProgress) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from videox2l.checks import check_path, check_video_path
 from videox2l.cli import completion
 from videox2l.compression.registry import COMPRESSORS
 from videox2l.errors import SettingsError, VideoError
@@ -51,10 +52,27 @@ def known(registry: Registry[Any]) -> Callable[[str | None], str | None]:
     return check
 
 
+def path_for(option: str) -> Callable[[str], Path]:
+    """Reads the path that an option is given; an empty one, which would be the current directory, is refused."""
+
+    def read(text: str) -> Path:
+        check_path(text, option, "the name of a file or folder")
+        return Path(text)
+
+    return read
+
+
+def video_path(text: str) -> Path:
+    """Reads the path of a video. Raises: VideoError if it can't be one."""
+    check_video_path(text)
+    return Path(text)
+
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on stdout, one object per line.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show more details: timings, levels, tokens.")]
 VideoArgument = Annotated[
-    Path, typer.Argument(metavar="VIDEO", show_default=False, help="A video file, or a folder of images.")
+    Path,
+    typer.Argument(metavar="VIDEO", parser=video_path, show_default=False, help="A video file, or a folder of images."),
 ]
 
 
@@ -87,7 +105,12 @@ class SamplingOptions:
             raise VideoError(f"{path} does not exist: give the path of a video or image folder")
         from videox2l.video import open_video
 
-        return open_video(path, self.sampling())
+        sampling = self.sampling()
+        try:
+            return open_video(path, sampling)
+        except VideoError as error:
+            said = f"start_s={sampling.start_s or 0:g} "
+            raise VideoError(str(error).replace(said, f"--start {self.start} ")) from None
 
 
 @dataclass(frozen=True)
@@ -215,9 +238,9 @@ class IndexOptions(ModelOptions):
         from videox2l.engine import VideoX2L
 
         compression = self._compression()
-        chunk_frames = None if self.chunk_frames is None else numbers(self.chunk_frames, "chunk-frames")
+        chunk_frames = None if self.chunk_frames is None else numbers(self.chunk_frames, "--chunk-frames", "10 or 2,10")
         return VideoX2L.from_pretrained(
-            self.model or "nano",
+            "nano" if self.model is None else self.model,
             device=self.device,
             dtype=self.dtype,
             max_pixels=self.max_pixels,
@@ -242,7 +265,7 @@ class IndexOptions(ModelOptions):
         if self.edges is False and self.passes == "two_pass":
             compression["edge_ratio"] = None
         if self.levels is not None:
-            compression["levels"] = numbers(self.levels, "levels")
+            compression["levels"] = numbers(self.levels, "--levels", "2,32")
         if self.passes != "single_pass":
             compression["passes"] = self.passes
         if self.context is not None:
@@ -383,12 +406,12 @@ class GenerationOptions:
         )
 
 
-def numbers(text: str, name: str) -> tuple[int, ...]:
-    """Whole numbers from 1 on, separated by commas. Raises: SettingsError."""
+def numbers(text: str, option: str, example: str) -> tuple[int, ...]:
+    """Whole numbers from 1 on, separated by commas, as an option has them. Raises: SettingsError."""
     try:
         found = tuple(int(part) for part in text.split(","))
     except ValueError:
         found = (0,)
     if min(found) < 1:
-        raise SettingsError(f"--{name} {text!r} is not a list of whole numbers above 0: write for example 2,32")
+        raise SettingsError(f"{option} {text!r} is not a list of whole numbers above 0: write for example {example}")
     return found

@@ -6,7 +6,6 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +14,17 @@ from rich.console import Console
 
 from videox2l.errors import SettingsError, VideoX2LError
 from videox2l.times import clock
+from videox2l.version import __version__
 
 if TYPE_CHECKING:
     from videox2l.answering.answer import Answer
     from videox2l.answering.stream import AnswerStream
+    from videox2l.engine import VideoX2L
     from videox2l.index.video_index import VideoIndex
     from videox2l.types import Moment
+
+PASSES = {"single_pass": "a single pass", "two_pass": "two passes"}
+"""How a compressor makes its levels, in words."""
 
 
 def print_json(values: dict[str, Any]) -> None:
@@ -28,20 +32,24 @@ def print_json(values: dict[str, Any]) -> None:
     typer.echo(json.dumps(values, ensure_ascii=False, allow_nan=False))
 
 
-def print_error(error: VideoX2LError) -> None:
+def print_error(error: VideoX2LError | str) -> None:
     """A mistake in one sentence on stderr."""
     typer.echo(f"error: {error}", err=True)
 
 
-def print_index(index: VideoIndex, passes: str, verbose: bool, as_json: bool) -> None:
+def print_index(index: VideoIndex, engine: VideoX2L, verbose: bool, as_json: bool) -> None:
     """What was indexed, at which levels, and what it cost."""
+    passes = engine.compressor.passes
     frames = index.chunks[-1].end_frame
     if as_json:
         values = {
             "key": index.key,
             "chunks": len(index.entries),
             "frames": frames,
+            "video": index.video_name,
             "duration_s": round(index.duration_s, 3),
+            "sampling": index.spec.video.sampling,
+            "model": engine.model.name,
             "levels": list(index.levels),
             "tokens": {str(level): index.tokens((level,) * len(index.entries)) for level in index.levels},
             "full_cache_tokens": index.full_tokens,
@@ -49,6 +57,7 @@ def print_index(index: VideoIndex, passes: str, verbose: bool, as_json: bool) ->
             "seconds": round(index.seconds, 4),
             "index_reused": index.reused,
             "notes": list(index.notes),
+            "version": __version__,
         }
         print_json(values)
         return
@@ -58,10 +67,12 @@ def print_index(index: VideoIndex, passes: str, verbose: bool, as_json: bool) ->
         for level in index.levels:
             tokens = index.tokens((level,) * len(index.entries))
             typer.echo(f"  {level}x everywhere: {tokens} of {index.full_tokens} tokens")
-        counts = ", ".join(f"{name} {tokens}" for name, tokens in index.decoder_tokens.items())
-        if len(index.decoder_tokens) == 2:
-            counts += f", ratio {index.decoder_tokens['single_pass'] / index.decoder_tokens['two_pass']:.3f}"
-        typer.echo(f"  tokens through the decoder ({passes}): {counts}")
+        ran = index.decoder_tokens[passes]
+        line = f"  the decoder ran {ran} tokens in {PASSES[passes]}"
+        for other, tokens in index.decoder_tokens.items():
+            if other != passes:
+                line += f"; in {PASSES[other]} it would run {tokens}, {tokens / ran:.2f} times as many"
+        typer.echo(line)
 
 
 def show_answer(stream: AnswerStream, verbose: bool, as_json: bool) -> Answer:
@@ -123,11 +134,8 @@ def span(moment: Moment) -> str:
     return f"{clock(moment.start_s)}-{clock(moment.end_s)}"
 
 
-def print_moments(moments: Sequence[Moment], as_json: bool = False) -> None:
+def print_moments(moments: Sequence[Moment]) -> None:
     """Moments on stdout, the best first, one a line."""
-    if as_json:
-        print_json({"moments": [asdict(moment) for moment in moments]})
-        return
     if not moments:
         typer.echo("no moment stands out")
     for number, moment in enumerate(moments, 1):
@@ -143,9 +151,7 @@ def print_moments(moments: Sequence[Moment], as_json: bool = False) -> None:
 
 def check_picture(file: Path) -> None:
     """Refuse early what a picture can't be saved as. Raises: SettingsError."""
-    from matplotlib.backend_bases import FigureCanvasBase
-
-    if file.suffix[1:].lower() not in FigureCanvasBase.filetypes.keys() - {"pgf"}:  # which needs LaTeX
+    if file.suffix.lower() not in {".png", ".pdf", ".svg"}:
         raise SettingsError(f"can't save a picture as {file.name}: end the name in .png, .pdf or .svg")
     check_folder(file.parent, f"can't save {file}")
     if file.is_dir():

@@ -104,7 +104,7 @@ def index_with_progress(engine: VideoX2L, video: Video, names_a_model: bool) -> 
     """
     said = names_a_model
     with (
-        interruptible("finished chunks are kept, the same command goes on from there"),
+        interruptible("finished chunks are kept, the same command continues from there"),
         progress("indexing", "frames") as show,
     ):
 

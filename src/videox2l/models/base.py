@@ -71,7 +71,7 @@ class FrameLimits:
         """Raises: SettingsError if an adapter's frames have a fixed size, which limits do not change."""
         if not adapter.resizes_frames:
             raise SettingsError(
-                f"{adapter.model_type} models take frames of a fixed size: leave max_pixels and min_pixels out"
+                f"{adapter.model_type} models take frames of a fixed size: leave the limit of pixels out"
             )
 
 

@@ -6,7 +6,9 @@ import hashlib
 import json
 import os
 import re
+import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -16,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from videox2l.checks import check_path
 from videox2l.errors import ModelError, SettingsError
 from videox2l.store.file_digest import content_digest
 
@@ -32,6 +35,21 @@ FLOATS = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
 HASH = re.compile("[0-9a-f]{40}|[0-9a-f]{64}")
 """How the hub's cache names a blob: git's hash of a small file, SHA-256 of a large one."""
+
+
+@contextmanager
+def bars_in_a_terminal() -> Iterator[None]:
+    """Within it transformers draws no progress bars, unless stderr is a terminal."""
+    from transformers.utils import logging
+
+    silences = logging.is_progress_bar_enabled() and not (sys.stderr and sys.stderr.isatty())
+    if silences:
+        logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if silences:
+            logging.enable_progress_bar()
 
 
 @dataclass(frozen=True)
@@ -57,6 +75,7 @@ class Checkpoint:
         Raises: ModelError if there is no such model, it has no config.json that can be read, or it holds an adapter;
         SettingsError for the revision of a directory.
         """
+        check_path(model, "the model", "a hub id or a directory", ModelError)
         directory = Path(model).expanduser()
         is_on_hub = not directory.is_dir()
         if is_on_hub:

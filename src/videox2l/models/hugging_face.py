@@ -22,7 +22,7 @@ from transformers import (
 from videox2l.errors import ModelError
 from videox2l.kv.cache import KVShape
 from videox2l.models.base import DEFAULT_FRAME_TOKENS, MLLM, FrameLimits, Turn
-from videox2l.models.checkpoint import checkpoint_fingerprint, first_line, shard_files
+from videox2l.models.checkpoint import bars_in_a_terminal, checkpoint_fingerprint, first_line, shard_files
 from videox2l.models.decoder_rules import refuse_decoder, trained_positions
 from videox2l.models.forward import Forward
 from videox2l.models.generation_config import end_ids, own_decoding, trained_on_conversations
@@ -128,14 +128,15 @@ class HuggingFaceMLLM(MLLM):
         if device_map is None and quantized and device.type != "cpu":
             device_map = {"": device}  # quantized weights are laid out for where they are loaded to
         try:
-            model, loading = AutoModelForImageTextToText.from_pretrained(
-                directory,
-                dtype=dtype,
-                device_map=device_map,
-                quantization_config=quantization_config,
-                output_loading_info=True,
-                trust_remote_code=False,
-            )
+            with bars_in_a_terminal():
+                model, loading = AutoModelForImageTextToText.from_pretrained(
+                    directory,
+                    dtype=dtype,
+                    device_map=device_map,
+                    quantization_config=quantization_config,
+                    output_loading_info=True,
+                    trust_remote_code=False,
+                )
             if device_map is None:
                 model.to(device)
         except ImportError as error:  # it says what to install

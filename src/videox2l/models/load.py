@@ -90,13 +90,14 @@ def load_model(
     that a model of this family does not have.
     """
     name = str(model)
-    check_dtype(dtype)
+    check_dtype(dtype)  # what can be refused before the model is looked at
+    place = pick_device(device, device_map)
+    limits = FrameLimits(max_pixels, min_pixels)
     checkpoint = Checkpoint.find(NANO if name == "nano" else model, revision)
     config = checkpoint.config
     adapter = adapter_of(config)
     if adapter is None:
         raise ModelError(refusal(checkpoint.directory, config, name))
-    place = pick_device(device, device_map)
     options = {"device_map": device_map, "quantization_config": quantization_config}
     options = {option: value for option, value in options.items() if value is not None}
     quantization = quantization_config or quantization_of(config)
@@ -104,9 +105,9 @@ def load_model(
         refuse_options(adapter, name)
     if quantization:
         check_quantization(quantization, quantization_config is None, device_map, name)
-    if max_pixels is not None or min_pixels is not None:
-        options["frame_limits"] = FrameLimits(max_pixels, min_pixels)
-        options["frame_limits"].check_family(adapter)
+    if limits != FrameLimits():
+        limits.check_family(adapter)
+        options["frame_limits"] = limits
     directory = checkpoint.files()
     return adapter.from_directory(directory, place, pick_dtype(dtype, place, config, directory), name, **options)
 
@@ -140,7 +141,9 @@ def wrap_model(
     if hasattr(model, "get_base_model"):  # peft's layers are in it, whatever wraps it
         model = model.get_base_model()
     if not isinstance(model, PreTrainedModel):
-        raise ModelError(f"a {type(model).__name__} is not a model of transformers: pass what from_pretrained gave")
+        raise ModelError(
+            f"an object of type {type(model).__name__} is not a model of transformers: pass what from_pretrained gave"
+        )
     name = name or model.name_or_path or type(model).__name__
     config = model.config.to_dict()
     adapter = adapter_of(config)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from videox2l.checks import check_kind
 from videox2l.errors import SettingsError
 from videox2l.registry import Registry
 
@@ -44,6 +45,9 @@ def make_oracle(
 
         oracles = tuple(_one_oracle(name, encoder, seed) for name in oracle.split("+"))
         oracle = oracles[0] if len(oracles) == 1 else Fusion(oracles)
+    from videox2l.oracles.base import Oracle
+
+    check_kind(oracle, Oracle, "oracle", 'its name, as "attention", or one that is made')
     if smoothing:
         from videox2l.oracles.temporal import Temporal
 

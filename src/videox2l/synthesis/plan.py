@@ -15,6 +15,7 @@ from videox2l.synthesis.world import VideoScript, sample_script
 from videox2l.synthesis.writer import VideoFormat, write_video
 
 SHORTEST_S = 4.0
+LONGEST_MINUTES = 24 * 60
 MOST_NEEDLES = 10
 """In ten seconds; more do not always find a corner and a second of their own."""
 
@@ -40,6 +41,8 @@ class NeedleSettings:
     def __post_init__(self) -> None:
         if not (math.isfinite(self.minutes) and self.minutes > 0):
             raise SettingsError(f"minutes={self.minutes:g} is not a length: pass a number above 0")
+        if self.minutes > LONGEST_MINUTES:
+            raise SettingsError(f"minutes={self.minutes:g} is longer than a day: pass {LONGEST_MINUTES} or less")
         if self.duration_s < SHORTEST_S:
             raise SettingsError(
                 f"minutes={self.minutes:g} is {self.duration_s:g} s, too short for needles of up to 3 s: pass "

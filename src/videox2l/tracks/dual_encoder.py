@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from videox2l.errors import ModelError
-from videox2l.models.checkpoint import Checkpoint, checkpoint_fingerprint
+from videox2l.models.checkpoint import Checkpoint, bars_in_a_terminal, checkpoint_fingerprint
 from videox2l.types import Frames, VideoTokens
 
 FRAMES_PER_CALL = 16
@@ -60,7 +60,8 @@ class HubDualEncoder(DualEncoder):
         kind = checkpoint.config["model_type"]
         directory = checkpoint.files()
         self.fingerprint = checkpoint_fingerprint(directory)
-        self.model = AutoModel.from_pretrained(directory, dtype=dtype, trust_remote_code=False).to(device).eval()
+        with bars_in_a_terminal():
+            self.model = AutoModel.from_pretrained(directory, dtype=dtype, trust_remote_code=False).to(device).eval()
         self.processor = AutoProcessor.from_pretrained(directory, trust_remote_code=False)
         self.device, self.dtype = torch.device(device), dtype
         text_config = self.model.config.text_config

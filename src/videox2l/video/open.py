@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import BinaryIO
 
+from videox2l.checks import check_kind, check_video_path
 from videox2l.errors import VideoError
 from videox2l.video.array import FrameArray, VideoArray
 from videox2l.video.file import VideoFile
@@ -26,6 +27,7 @@ def open_video(source: Source, sampling: Sampling = EVERY_SECOND) -> Video:
 
     Raises VideoError if the source can't be read as a video or the sampled range lies outside it.
     """
+    check_kind(sampling, Sampling, "sampling", "for example Sampling(fps=2)")
     if isinstance(source, Video):
         return source
     if isinstance(source, FrameArray):
@@ -33,11 +35,12 @@ def open_video(source: Source, sampling: Sampling = EVERY_SECOND) -> Video:
     if isinstance(source, ImageFolder):
         return VideoFolder(source, sampling)
     if isinstance(source, str | Path):
+        check_video_path(source)
         path = Path(source)
         return VideoFolder(ImageFolder(path), sampling) if path.is_dir() else VideoFile(path, sampling)
     if hasattr(source, "read"):
         return VideoFile(source, sampling)
     raise VideoError(
-        f"a {type(source).__name__} can't be read as a video: give a path, a binary file, an ImageFolder or a "
-        "FrameArray"
+        f"an object of type {type(source).__name__} can't be read as a video: give a path, a binary file, an "
+        "ImageFolder or a FrameArray"
     )
