@@ -19,6 +19,7 @@ GENERATED: dict[str, Callable[[], str]] = {
     "commands": commands_reference,
     "sizes": cache(sizes_table),
     "answer_json": partial(fields_table, "AnswerJson"),
+    "chat_moments_json": partial(fields_table, "ChatMomentsJson"),
     "moment_json": partial(fields_table, "MomentJson"),
     "chunk_json": partial(fields_table, "ChunkJson"),
     "sampling_json": partial(fields_table, "SamplingJson"),
