@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup lint format types test test-slow coverage bench
+.PHONY: help setup lint format types test test-slow coverage bench docs docs-serve
 
 help: ## List the targets.
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -29,6 +29,14 @@ test-slow: ## Run only the tests that are left out by default.
 
 coverage: ## Run the tests and report the lines they reach.
 	$(BIN)/pytest -rs --cov --cov-report=term-missing
+
+docs: ## Build the site of the docs in site/; a warning fails.
+	$(BIN)/pip install -q -e '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+docs-serve: ## Show the site at http://127.0.0.1:8000, built anew at every change.
+	$(BIN)/pip install -q -e '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
 
 bench: ## Peak memory of indexing, and every compressor on a few videos.
 	$(BIN)/python benchmarks/index_memory.py

@@ -25,12 +25,13 @@ import torch
 
 from videox2l import FrameArray, VideoX2L
 from videox2l.compression.registry import COMPRESSORS
+from videox2l.evaluation.evaluate import EvaluationProgress
 from videox2l.evaluation.intervals import Estimate
-from videox2l.evaluation.needles import EvaluationProgress, NeedleEvaluation, evaluate_needles
-from videox2l.evaluation.needles_result import DETAIL_TASKS
+from videox2l.evaluation.needles import DETAIL_TASKS, NeedleEvaluation, evaluate_needles
 from videox2l.evaluation.settings import Setting
 from videox2l.index.reload import load_cache
 from videox2l.models.load import load_model
+from videox2l.store import RamStore
 from videox2l.synthesis.plan import NeedleSettings
 from videox2l.synthesis.writer import VideoFormat
 from videox2l.testing import tiny_models
@@ -89,13 +90,13 @@ def accuracies(model: str, rows: list[Row], ratios: tuple[int, ...], evaluation:
     found = {each.setting.name: each for each in result.settings}
     kinds = [*map(str, ratios), "chosen", "random"]
     full = found["full cache"]
-    print(f"{result.model}, {result.videos} videos, {len(full.outcomes)} questions.")
-    print(f"Full cache: {percent(full.detail_accuracy.value)} in {full.cache_tokens:.0f} tokens.\n")
+    print(f"{result.model}, {len(result.questions.videos)} videos, {len(full.outcomes)} questions.")
+    print(f"Full cache: {percent(full.mean_accuracy.value)} in {full.cache_tokens:.0f} tokens.\n")
     columns = [*(f"{ratio}x" for ratio in ratios), f"{ratios[0]}x/{ratios[-1]}x, {engine.oracle}", "random oracle"]
     print(f"| compressor | {' | '.join(columns)} |")
     print("|---|" + "---:|" * (len(ratios) + 2))
     for row in rows:
-        cells = [interval(found[f"{row.label} {kind}"].detail_accuracy) for kind in kinds]
+        cells = [interval(found[f"{row.label} {kind}"].mean_accuracy) for kind in kinds]
         print(f"| {row.label} | {' | '.join(cells)} |")
     for row in rows:
         first = next(other for other in rows if other.name == row.name)
@@ -152,7 +153,7 @@ def fidelity(names: list[str], context: str) -> None:
 
 def next_tokens(model: Any, video: FrameArray, compressor: Any, questions: list[str]) -> torch.Tensor:
     """Log-probabilities of the token after each question, (questions, vocabulary)."""
-    index = VideoX2L(model, compressor, chunk_frames=6).index(video)
+    index = VideoX2L(model, compressor, chunk_frames=6, store=RamStore()).index(video)
     rows = []
     for question in questions:
         cache = load_cache(model, index, compressor.levels * len(index.entries))

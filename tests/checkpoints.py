@@ -6,10 +6,23 @@ import json
 import shutil
 from pathlib import Path
 
+import torch
 from safetensors.torch import load_file
-from tokenizers import Tokenizer, decoders, pre_tokenizers
+from tokenizers import Tokenizer, decoders, pre_tokenizers, processors
 from tokenizers.models import BPE
-from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+from transformers import (
+    CLIPConfig,
+    CLIPImageProcessor,
+    CLIPModel,
+    CLIPProcessor,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    SiglipConfig,
+    SiglipImageProcessor,
+    SiglipModel,
+    SiglipProcessor,
+)
 
 
 def save_byte_tokenizer(directory: Path, time_id: int | None = None) -> None:
@@ -58,3 +71,38 @@ def plain_qwen2(directory: Path) -> Qwen2ForCausalLM:
     absent = model.load_state_dict(ordinary, strict=False).missing_keys
     assert absent == (["lm_head.weight"] if model.config.tie_word_embeddings else [])
     return model.eval()
+
+
+def text_tokenizer() -> PreTrainedTokenizerFast:
+    """A token per byte between <s> and </s>."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {character: number for number, character in enumerate([*alphabet, "<s>", "</s>"])}
+    tokenizer = Tokenizer(BPE(vocab=vocabulary, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    ends = [(name, vocabulary[name]) for name in ("<s>", "</s>")]
+    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A </s>", special_tokens=ends)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", pad_token="</s>")
+
+
+def save_dual_encoder(kind: str, directory: Path) -> Path:
+    """A tiny random CLIP or SigLIP of 40 text tokens, with its real processor; returns its directory."""
+    size = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    text = size | {
+        "vocab_size": 258,
+        "max_position_embeddings": 40,
+        "bos_token_id": 256,
+        "eos_token_id": 257,
+        "pad_token_id": 257,
+    }
+    vision = size | {"image_size": 32, "patch_size": 8}
+    torch.manual_seed(0)
+    if kind == "clip":
+        CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=16)).save_pretrained(directory)
+        images = CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
+        CLIPProcessor(images, text_tokenizer()).save_pretrained(directory)
+    else:
+        SiglipModel(SiglipConfig(text_config=text, vision_config=vision)).save_pretrained(directory)
+        images = SiglipImageProcessor(size={"height": 32, "width": 32})
+        SiglipProcessor(images, text_tokenizer()).save_pretrained(directory)
+    return directory

@@ -10,8 +10,10 @@ from transformers import Qwen2Config
 from transformers.models.qwen2.modeling_qwen2 import Qwen2RotaryEmbedding, apply_rotary_pos_emb
 
 from videox2l.answering.generation import Generation, generate
+from videox2l.errors import SettingsError
 from videox2l.kv.cache import KVCache, KVShape
 from videox2l.kv.rope import Rope
+from videox2l.models.video_xl.adapter import VideoXL
 from videox2l.types import KV, concatenate
 
 SHAPE = KVShape(layers=3, heads=2, head_dim=16)
@@ -86,6 +88,13 @@ def test_growing_doubles_the_buffer_and_keeps_its_content() -> None:
     assert cache.keys is buffer
 
 
+def test_a_buffer_that_no_memory_holds_is_refused_in_a_sentence() -> None:
+    with pytest.raises(SettingsError, match=r"^a cache of 1\d{15} tokens does not fit"):
+        KVCache(SHAPE, Rope(16, 1e4), 10**15)
+    with pytest.raises(SettingsError, match=r"^a cache of 1\d{15} tokens does not fit"):
+        KVCache(SHAPE, Rope(16, 1e4), 10).reserve(10**15)
+
+
 def test_a_cleared_cache_starts_at_position_0_in_the_same_buffer() -> None:
     cache, kv = KVCache(SHAPE, Rope(16, 1e4), 10), random_kv(10)
     cache.append(random_kv(10, 90))
@@ -96,7 +105,9 @@ def test_a_cleared_cache_starts_at_position_0_in_the_same_buffer() -> None:
     assert torch.equal(cache.keys, Rope(16, 1e4)(kv.keys, torch.arange(10)))
 
 
-def test_decoding_rotates_only_the_new_token_and_never_moves_the_cache(video_xl, monkeypatch) -> None:
+def test_decoding_rotates_only_the_new_token_and_never_moves_the_cache(
+    video_xl: VideoXL, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rope = CountingRope(16, video_xl.config.rope_theta)
     monkeypatch.setattr(video_xl, "rope", rope)
     monkeypatch.setattr(video_xl, "eos_ids", ())

@@ -20,6 +20,7 @@ from videox2l import Generation, VideoX2L
 from videox2l.errors import ModelError, SettingsError
 from videox2l.models.checkpoint import checkpoint_fingerprint
 from videox2l.models.load import load_model
+from videox2l.models.video_xl.adapter import VideoXL
 
 
 @pytest.fixture
@@ -45,7 +46,7 @@ def split_into_shards(directory: Path) -> None:
     """Three files and an index, as large checkpoints come."""
     weights = load_file(directory / "model.safetensors")
     names = sorted(weights)
-    weight_map = {}
+    weight_map: dict[str, str] = {}
     for shard in range(3):
         file = f"model-{shard + 1:05d}-of-00003.safetensors"
         save_file({name: weights[name] for name in names[shard::3]}, directory / file)
@@ -54,7 +55,7 @@ def split_into_shards(directory: Path) -> None:
     (directory / "model.safetensors").unlink()
 
 
-def test_shards_load_to_the_same_model(copy: Path, video_xl) -> None:
+def test_shards_load_to_the_same_model(copy: Path, video_xl: VideoXL) -> None:
     split_into_shards(copy)
     loaded = load_model(copy, device="cpu").state_dict()
     assert loaded.keys() == video_xl.state_dict().keys()
@@ -88,7 +89,7 @@ def test_missing_parameters_are_named_and_counted(copy: Path) -> None:
     assert "layers.2" not in str(error.value)
 
 
-def test_parameters_nobody_asked_for_are_left_out(copy: Path, video_xl) -> None:
+def test_parameters_nobody_asked_for_are_left_out(copy: Path, video_xl: VideoXL) -> None:
     change_weights(copy, lambda weights: weights.update({"model.image_newline": torch.ones(64)}))
     assert load_model(copy, device="cpu").state_dict().keys() == video_xl.state_dict().keys()
 
@@ -143,10 +144,18 @@ def test_the_fingerprint_changes_with_any_file(copy: Path, checkpoint: Path, nam
     assert checkpoint_fingerprint(copy) != checkpoint_fingerprint(checkpoint)
 
 
+def test_the_fingerprint_stays_with_what_kvs_do_not_depend_on(copy: Path) -> None:
+    before = checkpoint_fingerprint(copy)
+    (copy / "generation_config.json").write_text('{"temperature": 0.3}')
+    (copy / "contrastive").mkdir()
+    (copy / "contrastive" / "config.json").write_text("{}")
+    assert checkpoint_fingerprint(copy) == before
+
+
 def test_the_fingerprint_changes_with_a_new_or_renamed_file(copy: Path, checkpoint: Path) -> None:
-    (copy / "generation_config.json").write_text("{}")
+    (copy / "extra.json").write_text("{}")
     added = checkpoint_fingerprint(copy)
-    (copy / "generation_config.json").rename(copy / "other.json")
+    (copy / "extra.json").rename(copy / "other.json")
     assert len({added, checkpoint_fingerprint(copy), checkpoint_fingerprint(checkpoint)}) == 3
 
 
@@ -324,6 +333,7 @@ def test_tied_embeddings_need_no_head(copy: Path) -> None:
     change_config(copy, tie_word_embeddings=True)
     change_weights(copy, lambda weights: weights.pop("lm_head.weight"))
     model = load_model(copy, device="cpu")
+    assert isinstance(model, VideoXL)
     states = torch.randn(2, 64)
     torch.testing.assert_close(model.logits(states), states @ model.model.embed_tokens.weight.T)
 

@@ -10,7 +10,9 @@ from chunks import VIDEO, chunk_of
 from torch import Tensor
 
 from videox2l import SummaryTokens
+from videox2l.compression.base import Passes
 from videox2l.errors import SettingsError
+from videox2l.kv.cache import KVCache
 from videox2l.models.forward import Forward
 from videox2l.models.video_xl.adapter import VideoXL
 from videox2l.models.video_xl.model import VideoXLModel
@@ -181,12 +183,13 @@ def test_one_pass_runs_at_most_061_of_the_tokens_of_two(video_xl: VideoXL) -> No
     "settings", [SummaryTokens((2, 32)), THREE_LEVELS, SummaryTokens((4, 16)), SummaryTokens((1, 5))]
 )
 def test_counted_tokens_are_the_tokens_run(
-    video_xl: VideoXL, settings: SummaryTokens, passes: str, monkeypatch: pytest.MonkeyPatch
+    video_xl: VideoXL, settings: SummaryTokens, passes: Passes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings, ran = replace(settings, passes=passes), []
+    settings = replace(settings, passes=passes)
+    ran: list[int] = []
     real = VideoXLModel.compress
 
-    def note(model: VideoXLModel, hidden: Tensor, window: Window, memory) -> tuple[Tensor, Tensor]:
+    def note(model: VideoXLModel, hidden: Tensor, window: Window, memory: KVCache) -> tuple[Tensor, Tensor]:
         ran.append(hidden.shape[0])
         return real(model, hidden, window, memory)
 
@@ -208,7 +211,9 @@ def test_a_remainder_does_not_outlive_a_change_of_ratio(video_xl: VideoXL) -> No
 
 
 @pytest.mark.parametrize("passes", ["single_pass", "two_pass"])
-def test_context_tokens_bound_the_memory_and_change_nothing_before_it_is_full(video_xl: VideoXL, passes: str) -> None:
+def test_context_tokens_bound_the_memory_and_change_nothing_before_it_is_full(
+    video_xl: VideoXL, passes: Passes
+) -> None:
     limit = 14 + 4 * 144
     bounded = SummaryTokens((2, 32), passes, context_tokens=limit)
     prompt, chunks = video_xl.prompt_kv(VIDEO), video(30)

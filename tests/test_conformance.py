@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -54,11 +55,12 @@ class LlavaQwenSubject(Subject):
         return PlainDecoder(self, pixels)
 
 
+def tiny(family: str, directory: Path) -> Subject:
+    return Subject(build(family, directory), published_prompt(family))
+
+
 SUBJECTS: dict[str, Callable[[Path], Subject]] = {
-    **{
-        family: lambda directory, family=family: Subject(build(family, directory), published_prompt(family))
-        for family in FAMILIES
-    },
+    **{family: partial(tiny, family) for family in FAMILIES},
     "nano": lambda _: LlavaQwenSubject(NANO),
     "video_xl": lambda directory: LlavaQwenSubject(save_video_xl(COMMITTED / "videox22l", directory)),
     "video_xl_2": lambda directory: LlavaQwenSubject(save_video_xl_2(COMMITTED / "videoxl2", directory)),

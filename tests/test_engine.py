@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -36,6 +37,7 @@ from videox2l.index.builder import IndexProgress
 from videox2l.index.reload import chunk_spans, load_cache
 from videox2l.models.base import Turn
 from videox2l.models.load import load_model
+from videox2l.models.video_xl_2.adapter import VideoXL2
 from videox2l.oracles.random import RandomOracle
 from videox2l.store import DiskStore
 from videox2l.testing.tiny_models import build
@@ -102,6 +104,7 @@ def test_an_interrupted_index_resumes_to_the_same_bytes(
     index = resumed.index(clip, progress=seen.append)
     assert [now.chunks for now in seen] == [len(expected.entries) - 1, len(expected.entries)]
     assert content(tmp_path / "resumed") == content(tmp_path / "whole")
+    assert seen[-1].tokens == sum(entry.raw_tokens for entry in expected.entries)
     assert index.entries == expected.entries
 
 
@@ -216,7 +219,7 @@ def test_a_chat_keeps_earlier_turns_in_the_context_and_selects_anew(engine: Vide
     first, second = (chat.ask(question, generation=SHORT) for question in ("Who is it?", "And then?"))
     assert [turn.question for turn in chat.turns] == ["Who is it?", "And then?"]
     assert [chunk.level for chunk in first.chunks] != [chunk.level for chunk in second.chunks]
-    assert [chunk.score for chunk in second.chunks] == oracle.score(model, index, "And then?").tolist()
+    assert [chunk.score for chunk in second.chunks] == oracle.score(model, index, "And then?").chunks.tolist()
 
     levels = tuple(chunk.level for chunk in second.chunks)
     with torch.no_grad():
@@ -237,6 +240,22 @@ def test_a_chat_keeps_earlier_turns_in_the_context_and_selects_anew(engine: Vide
     assert second.text == model.tokenizer.decode(answer, skip_special_tokens=True).strip()
     alone = engine.ask(index, "And then?", generation=SHORT)
     assert alone.text != second.text
+
+
+def test_a_model_not_trained_on_conversations_is_asked_each_turn_alone_and_says_so_once(
+    checkpoint: Path, made_clip: Path, tmp_path: Path
+) -> None:
+    directory = shutil.copytree(checkpoint, tmp_path / "monologue")
+    (directory / "generation_config.json").write_text('{"trained_on_conversations": false}')
+    engine = VideoX2L(load_model(directory, device="cpu"), chunk_frames=2)
+    index, questions = engine.index(made_clip), ("Who is it?", "And then?", "And now?")
+    chat = engine.chat(index)
+    answers = [chat.ask(question, generation=SHORT) for question in questions]
+    assert [turn.question for turn in chat.turns] == list(questions)
+    alone = [engine.ask(index, question, generation=SHORT) for question in questions]
+    assert [answer.text for answer in answers] == [answer.text for answer in alone]
+    said = [[note for note in answer.notes if "was not trained on conversations" in note] for answer in answers]
+    assert [len(notes) for notes in said] == [0, 1, 0]
 
 
 def test_a_streamed_chat_keeps_its_turns_too(engine: VideoX2L, made_clip: Path) -> None:
@@ -310,7 +329,6 @@ BAD_INPUT: dict[str, tuple[type[VideoX2LError], str, Callable[[VideoX2L, Path], 
     "unknown selector of a question": (SettingsError, "'best'", lambda engine, at: ask(engine, "a?", selector="best")),
     "no chunk": (SettingsError, "0", lambda engine, at: replace(engine, chunk_frames=0)),
     "empty chunk list": (SettingsError, "()", lambda engine, at: replace(engine, chunk_frames=())),
-    "unknown positions": (SettingsError, "'middle'", lambda engine, at: Pool(positions="middle")),
     "empty question": (QuestionError, "empty", lambda engine, at: ask(engine, " \n")),
     "long question": (QuestionError, "tokens", lambda engine, at: long_question(engine)),
     "no answer": (SettingsError, "0", lambda engine, at: Generation(max_new_tokens=0)),
@@ -389,7 +407,7 @@ def test_a_transformers_model_in_memory_is_asked_like_its_checkpoint(made_clip: 
 
 
 def test_an_index_of_another_model_or_dtype_is_refused(
-    engine: VideoX2L, made_clip: Path, checkpoint: Path, video_xl_2
+    engine: VideoX2L, made_clip: Path, checkpoint: Path, video_xl_2: VideoXL2
 ) -> None:
     index = engine.index(made_clip)
     with pytest.raises(SettingsError, match="another model"):
@@ -432,3 +450,7 @@ def test_one_frame_is_a_video(engine: VideoX2L) -> None:
     index = engine.index(blank(1))
     assert [entry.tokens for entry in index.entries] == [{2: 72, 32: 4}]
     assert engine.ask(index, "a?", generation=SHORT).chunks[0].level == 2
+
+
+def test_room_for_an_answer_is_made_as_it_comes(engine: VideoX2L, made_clip: Path) -> None:
+    assert next(engine.stream(made_clip, "What?", generation=Generation(max_new_tokens=10**20)))

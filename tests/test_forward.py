@@ -144,8 +144,8 @@ def test_what_is_recorded_is_what_the_cache_holds(model: MLLM) -> None:
     torch.testing.assert_close(cache.values[:, :, before : cache.length], kv.values, atol=0, rtol=0)
     rotated = model.rotate(kv.keys, tokens.positions)
     torch.testing.assert_close(cache.keys[:, :, before : cache.length], rotated, atol=1e-5, rtol=1e-5)
-    assert len(forward.queries) == model.kv_shape.layers
+    assert len(forward.queries) == len(forward.scales) == model.kv_shape.layers
     assert {query.shape[1:] for query in forward.queries} == {(len(tokens), model.kv_shape.head_dim)}
     silent = Forward.behind(prompt_cache(model), len(tokens), positions=tokens.positions)
     model.run(tokens.embeddings, silent)
-    assert not (silent.keys or silent.values or silent.queries)
+    assert not (silent.keys or silent.values or silent.queries or silent.scales)

@@ -39,8 +39,8 @@ def published_size(family: str, directory: Path) -> Path:
     return with_sizes(family, directory, *((4096, 25165824) if family == "qwen3_vl" else (3136, 12845056)))
 
 
-def tokens_an_hour(directory: Path, **limits: int) -> int:
-    return round(load_model(directory, device="cpu", **limits).tokens_per_frame(*HD, HOUR) * HOUR)
+def tokens_an_hour(directory: Path, max_pixels: int | None = None) -> int:
+    return round(load_model(directory, device="cpu", max_pixels=max_pixels).tokens_per_frame(*HD, HOUR) * HOUR)
 
 
 def test_an_hour_of_1080p_fits_by_default(tmp_path):
@@ -75,7 +75,8 @@ def test_tokens_per_frame_are_those_of_a_chunk(tmp_path, family):
     model, pixels = load_model(tiny_models.build(family, tmp_path), device="cpu"), noise(4)
     place = ChunkPlace(VideoOutline(8, 8.0), 0, 0, is_last=False)
     tokens = model.visual_tokens(Frames(pixels, torch.arange(4).double()), place)
-    assert len(tokens.visual) == 4 * model.tokens_per_frame(*pixels.shape[2:], 8)
+    height, width = pixels.shape[2:]
+    assert len(tokens.visual) == 4 * model.tokens_per_frame(height, width, 8)
 
 
 @pytest.mark.parametrize("family", RESIZING)
@@ -94,26 +95,22 @@ def test_with_the_same_limit_the_model_is_itself(tmp_path, family):
 
 def test_limits_are_part_of_what_an_index_was_made_with(tmp_path):
     directory = tiny_models.build("qwen2_5_vl", tmp_path)
-    limits = [
-        {},
-        {"max_pixels": 0},
-        {"max_pixels": 9000},
-        {"min_pixels": 9000},
-        {"max_pixels": 9000, "min_pixels": 784},
+    limits = [(None, None), (0, None), (9000, None), (None, 9000), (9000, 784)]
+    fingerprints = [
+        load_model(directory, device="cpu", max_pixels=most, min_pixels=least).fingerprint for most, least in limits
     ]
-    fingerprints = [load_model(directory, device="cpu", **limit).fingerprint for limit in limits]
     assert len(set(fingerprints)) == len(limits)
     assert load_model(directory, device="cpu").fingerprint == fingerprints[0]
 
 
 @pytest.mark.parametrize("family", FIXED)
 def test_frames_of_a_fixed_size_have_no_limits(tmp_path, family):
-    with pytest.raises(SettingsError, match=rf"^{family} models take frames of a fixed size: leave max_pixels"):
+    with pytest.raises(SettingsError, match=rf"^{family} models take frames of a fixed size: leave the limit"):
         load_model(tiny_models.build(family, tmp_path), device="cpu", max_pixels=100000)
 
 
-def test_nano_has_no_limits_on_the_command_line(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["videox2l", "index", "none.mp4", "--max-pixels", "100000", "--model", "nano"])
+def test_nano_has_no_limits_on_the_command_line(monkeypatch, capsys, made_clip):
+    monkeypatch.setattr(sys, "argv", ["videox2l", "index", str(made_clip), "--max-pixels", "100000", "--model", "nano"])
     with pytest.raises(SystemExit) as exit_info:
         main()
     assert exit_info.value.code == 2

@@ -19,6 +19,7 @@ from videox2l.answering.generation import generate, stream_text
 from videox2l.cli.options import GenerationOptions
 from videox2l.errors import SettingsError
 from videox2l.models.base import Decoding
+from videox2l.models.video_xl.adapter import VideoXL
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +45,7 @@ SAMPLING = [
 
 @pytest.mark.parametrize("settings", SAMPLING, ids=str)
 def test_the_ids_are_those_of_transformers_generate(
-    video_xl, plain: Qwen2ForCausalLM, settings: Generation, monkeypatch: pytest.MonkeyPatch
+    video_xl: VideoXL, plain: Qwen2ForCausalLM, settings: Generation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(video_xl, "eos_ids", ())
     settings = replace(settings, max_new_tokens=20)
@@ -86,7 +87,7 @@ def test_what_is_left_open_is_as_the_checkpoint_says(settings: Generation, expec
     assert settings.decoding(OWN) == expected
 
 
-def test_a_checkpoints_own_way_decodes_its_answers(video_xl, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_checkpoints_own_way_decodes_its_answers(video_xl: VideoXL, monkeypatch: pytest.MonkeyPatch) -> None:
     def answer(settings: Generation) -> list[int]:
         with torch.no_grad():
             return list(
@@ -101,7 +102,7 @@ def test_a_checkpoints_own_way_decodes_its_answers(video_xl, monkeypatch: pytest
     assert answer(Generation(temperature=None)) == sampled
 
 
-def test_a_seed_repeats_itself_and_another_differs(video_xl) -> None:
+def test_a_seed_repeats_itself_and_another_differs(video_xl: VideoXL) -> None:
     def answer(seed: int) -> list[int]:
         settings = Generation(temperature=2.0, seed=seed, max_new_tokens=20)
         with torch.no_grad():
@@ -111,7 +112,7 @@ def test_a_seed_repeats_itself_and_another_differs(video_xl) -> None:
     assert answer(1) != answer(2)
 
 
-def test_an_answer_ends_before_a_stop_id(video_xl, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_answer_ends_before_a_stop_id(video_xl: VideoXL, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(video_xl, "eos_ids", ())
     with torch.no_grad():
         free = list(generate(video_xl, video_xl.new_cache(64), torch.arange(9), Generation(max_new_tokens=12)))
@@ -209,6 +210,8 @@ def test_special_tokens_leave_no_text(tokenizer: PreTrainedTokenizerFast) -> Non
         {"stop": ("",)},
         {"stop": ("END", "")},
         {"stop": "END"},
+        {"seed": 2**64},
+        {"seed": -(2**63) - 1},
     ],
     ids=str,
 )
@@ -226,5 +229,5 @@ def test_the_command_line_samples_by_a_number_or_as_the_checkpoint_says(text: st
 
 
 def test_a_temperature_that_is_no_number_is_named() -> None:
-    with pytest.raises(SettingsError, match=r"^--temperature 'warm' is no number: pass 0, a number or own$"):
+    with pytest.raises(SettingsError, match=r"^--temperature 'warm' is not a number: pass 0, 0\.7 or own$"):
         GenerationOptions(temperature="warm").generation(0)

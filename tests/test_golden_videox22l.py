@@ -18,13 +18,15 @@ from torch import Tensor
 
 from videox2l import FrameArray, Generation, Manual, OneLevel, Sampling, SummaryTokens, VideoIndex, VideoX2L
 from videox2l.answering.generation import generate
+from videox2l.compression.summary_tokens import SummaryCompression
 from videox2l.index.reload import load_cache
 from videox2l.kv.cache import KVCache
+from videox2l.models.base import MLLM, Turn
 from videox2l.models.forward import Forward
 from videox2l.models.load import load_model
 from videox2l.models.video_xl.adapter import VideoXL
 from videox2l.models.video_xl.window import Window
-from videox2l.types import KV, ChunkPlace, Frames, VideoTokens
+from videox2l.types import KV, ChunkPlace, Frames, VideoOutline, VideoTokens
 
 GOLDEN = GoldenSet("videox22l")
 EXPECTED, LAYOUT = GOLDEN.expected, GOLDEN.layout
@@ -51,13 +53,13 @@ class GoldenModel(VideoXL):
     golden: dict[str, Tensor]
     features: Tensor | None = None
 
-    def prompt_ids(self, video) -> Tensor:
+    def prompt_ids(self, video: VideoOutline) -> Tensor:
         return self.golden["system_ids"][0]
 
-    def question_ids(self, question: str, history: tuple = ()) -> Tensor:
+    def question_ids(self, question: str, history: tuple[Turn, ...] = ()) -> Tensor:
         return self.golden["question_ids" if question == "q1" else "question2_ids"][0]
 
-    def visual_tokens(self, frames, place) -> VideoTokens:
+    def visual_tokens(self, frames: Frames, place: ChunkPlace) -> VideoTokens:
         if self.features is None:
             return super().visual_tokens(frames, place)
         wanted = frames.timestamps_s.long()[:, None] * TOKENS_PER_FRAME + torch.arange(TOKENS_PER_FRAME)
@@ -81,7 +83,7 @@ class Case:
         return self.index.levels
 
     @property
-    def model(self) -> GoldenModel:
+    def model(self) -> MLLM:
         return self.engine.model
 
     def selected(self, chosen: list[int]) -> tuple[int, ...]:
@@ -144,7 +146,8 @@ def test_system_kvs_equal_the_published_ones(name: str, cases: dict[str, Case]) 
 @pytest.mark.parametrize("name", CASES)
 def test_chunk_kvs_equal_the_published_ones(name: str, cases: dict[str, Case]) -> None:
     """Of the committed set the last layer's, of `pixels` at level 2 their values alone."""
-    case, found = cases[name], {}
+    case = cases[name]
+    found: dict[str, Tensor] = {}
     chunks = range(len(case.index.entries))
     for level in case.levels:
         for chunk in chunks:
@@ -185,7 +188,7 @@ def test_asking_with_named_chunks_answers_with_the_published_ids(
     case, expected = cases[name], EXPECTED["cases"][name]["decode"][decode]
     answered: list[int] = []
 
-    def note(model, cache, ids, settings) -> Iterator[int]:
+    def note(model: MLLM, cache: KVCache, ids: Tensor, settings: Generation) -> Iterator[int]:
         for token in generate(model, cache, ids, settings):
             answered.append(token)
             yield token
@@ -211,7 +214,7 @@ def test_windows_are_laid_out_as_published(
     ran: dict[KVCache, list[dict]] = {}
     real = VideoXL.compress
 
-    def note(model: VideoXL, raw: Tensor, window: Window, memory) -> dict:
+    def note(model: VideoXL, raw: Tensor, window: Window, memory: KVCache) -> dict[int, KV]:
         kvs = real(model, raw, window, memory)
         (kv,) = kvs.values()
         positions = memory.next_position + window.positions
@@ -232,6 +235,7 @@ def test_windows_are_laid_out_as_published(
     monkeypatch.setattr(VideoXL, "compress", note)
     case = cases[name]
     compression = case.engine.compressor.start(golden_model, golden_model.prompt_kv(VIDEO))
+    assert isinstance(compression, SummaryCompression)
     entries = case.index.entries
     for entry in entries:
         compression.compress(chunk_of(torch.randn(entry.raw_tokens, 64)), entry.chunk.index in (0, len(entries) - 1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import pairwise
 
 import numpy as np
@@ -9,8 +10,10 @@ import pytest
 import torch
 from checkpoints import save_video_xl_2
 from golden_sets import GoldenSet
+from torch import Tensor
 
 from videox2l.compression.group_pooling import GroupPooling
+from videox2l.models.base import MLLM
 from videox2l.models.forward import Forward
 from videox2l.models.load import load_model
 from videox2l.models.video_xl_2.temporal import frame_groups
@@ -28,25 +31,26 @@ pytestmark = pytest.mark.usefixtures("no_grad")
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory, inputs):
+def model(tmp_path_factory: pytest.TempPathFactory, inputs: dict[str, Tensor]) -> Iterator[MLLM]:
     model = load_model(save_video_xl_2(GOLDEN.directory, tmp_path_factory.mktemp("golden-video-xl-2")), device="cpu")
-    model.prompt_ids = lambda video: inputs["system_ids"][0]
-    return model
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(model, "prompt_ids", lambda video: inputs["system_ids"][0])
+        yield model
 
 
 @pytest.fixture(scope="module")
-def inputs():
+def inputs() -> dict[str, Tensor]:
     return GOLDEN.inputs
 
 
 @pytest.fixture(scope="module")
-def cases(model, inputs):
+def cases(model: MLLM, inputs: dict[str, Tensor]) -> dict[str, VideoTokens]:
     """Every case's video part as it enters the decoder, encoded once."""
     return {case: encode(model, inputs["frames_uint8"], layout) for case, layout in LAYOUT.items()}
 
 
 @pytest.fixture
-def no_grad():
+def no_grad() -> Iterator[None]:
     with torch.no_grad():
         yield
 
@@ -209,6 +213,7 @@ def test_visibility_is_the_published_mask(run, run_tokens):
     for start in range(0, len(blocks), run_tokens or len(blocks)):
         end = min(start + (run_tokens or len(blocks)), len(blocks))
         for sight in block_visibility(blocks[:end], end - start, about["prev_blocks"]):
+            assert isinstance(sight.rows, Tensor) and sight.mask is not None
             mask[start + sight.rows[:, None], sight.columns] = sight.mask
     assert int(mask.sum()) == about["visible_pairs"]
     found = {

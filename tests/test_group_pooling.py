@@ -11,11 +11,14 @@ from chunks import GROUP_TOKENS, TEXT_TOKENS, VIDEO, cut, groups_of_noise
 
 from videox2l.compression.group_pooling import GroupCompression, GroupPooling, pool_groups
 from videox2l.errors import ModelError, SettingsError
+from videox2l.models.base import MLLM
 from videox2l.types import KV, VideoTokens, concatenate
 
 
 @torch.no_grad()
-def compress(model, settings: GroupPooling, chunks: list[VideoTokens]) -> tuple[GroupCompression, list[dict[int, KV]]]:
+def compress(
+    model: MLLM, settings: GroupPooling, chunks: list[VideoTokens]
+) -> tuple[GroupCompression, list[dict[int, KV]]]:
     compression = settings.start(model, model.prompt_kv(VIDEO))
     return compression, [compression.compress(chunk, n in (0, len(chunks) - 1)) for n, chunk in enumerate(chunks)]
 

@@ -6,12 +6,15 @@ import json
 import math
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+import transformers
 from transformers import (
     Blip2Config,
     Gemma3Config,
+    PreTrainedConfig,
     Qwen2Config,
     Qwen3_5Config,
 )
@@ -21,7 +24,7 @@ from videox2l.answering.generation import Generation
 from videox2l.compression.pool import Pool
 from videox2l.errors import ModelError, SettingsError
 from videox2l.index.video_index import VideoIndex
-from videox2l.models.base import Decoding
+from videox2l.models.base import MLLM, Decoding
 from videox2l.models.load import load_model
 from videox2l.testing import tiny_models
 from videox2l.testing.conformance import QUESTION, index_frames, noise
@@ -33,7 +36,7 @@ def directory(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
 
 
 @pytest.fixture(scope="module")
-def model(directory: Path):
+def model(directory: Path) -> MLLM:
     return load_model(directory, device="cpu")
 
 
@@ -42,9 +45,16 @@ def pixels() -> torch.Tensor:
     return noise(12)
 
 
-def index(model, pixels: torch.Tensor, **settings) -> tuple[VideoX2L, VideoIndex]:
+def index(model: MLLM, pixels: torch.Tensor, **settings: Any) -> tuple[VideoX2L, VideoIndex]:
     engine = VideoX2L(model, **{"compressor": Pool(levels=(2, 4)), **settings})
     return engine, index_frames(engine, pixels)
+
+
+def test_loading_draws_no_bar_where_nobody_looks(directory: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    was = transformers.utils.logging.is_progress_bar_enabled()
+    load_model(directory, device="cpu")
+    assert "Loading weights" not in capfd.readouterr().err
+    assert transformers.utils.logging.is_progress_bar_enabled() == was
 
 
 @pytest.mark.parametrize("oracle", ["attention", "qk", "probe", "fusion"])
@@ -52,7 +62,7 @@ def test_the_models_own_oracles_score_it(model, pixels, oracle):
     engine, made = index(model, pixels, chunk_frames=4, oracle=oracle)
     scores = [chunk.score for chunk in engine.ask(made, QUESTION).chunks]
     assert len(scores) == 3
-    assert all(math.isfinite(score) for score in scores)
+    assert all(score is not None and math.isfinite(score) for score in scores)
 
 
 @torch.no_grad()
@@ -96,7 +106,14 @@ def test_a_checkpoints_generation_config_is_taken_over(tmp_path, settings, expec
     assert load_model(directory, device="cpu").decoding == expected
 
 
-def config_only(directory: Path, config) -> Path:
+def test_a_checkpoint_can_say_that_it_was_not_trained_on_conversations(directory: Path, tmp_path: Path) -> None:
+    assert load_model(directory, device="cpu").trained_on_conversations
+    copy = shutil.copytree(directory, tmp_path / "copy")
+    (copy / "generation_config.json").write_text(json.dumps({"trained_on_conversations": False}))
+    assert not load_model(copy, device="cpu").trained_on_conversations
+
+
+def config_only(directory: Path, config: PreTrainedConfig) -> Path:
     config.save_pretrained(directory)
     return directory
 

@@ -13,45 +13,51 @@ from pathlib import Path
 import pytest
 
 import videox2l
+from videox2l.models.load import ADAPTERS, NANO
+from videox2l.testing.tiny_models import build
 
 ROOT = Path(videox2l.__file__).parent
 
-SHARED = "digest errors registry times types"
+SHARED = "checks digest errors registry times types version"
 ROOMS = {
     # front doors and tools
     "testing": f"answering cli compression engine index models store video {SHARED}",
-    "cli": f"answering engine evaluation index oracles selection synthesis video videox2l {SHARED}",
-    "evaluation": f"answering compression engine index oracles selection store synthesis video videox2l {SHARED}",
+    "__main__": "cli",
+    "cli": f"answering compression engine evaluation find index oracles selection store synthesis video {SHARED}",
+    "evaluation": f"answering compression engine index models oracles selection store synthesis video {SHARED}",
     "videox2l": f"answering compression engine index selection video {SHARED}",  # its names, imported when asked for
-    "engine": f"answering compression index models oracles selection store tracks video {SHARED}",
+    "engine": f"answering find compression index models oracles selection store tracks video {SHARED}",
+    "find": f"answering models oracles store tracks video {SHARED}",
     # steps
-    "answering": f"index kv models {SHARED}",
-    "oracles": f"index models tracks {SHARED}",
+    "answering": f"index kv models tracks {SHARED}",
+    "oracles": f"index kv models tracks {SHARED}",
     "selection": f"index {SHARED}",
     "index": f"compression kv models store tracks video {SHARED}",
-    "compression": f"models {SHARED}",
+    "compression": f"kv models {SHARED}",
     "tracks": f"models store video {SHARED}",
     "models": f"kv store {SHARED}",
     "synthesis": f"video {SHARED}",
     "kv": SHARED,
+    "video": f"store {SHARED}",
     "store": SHARED,
-    "video": SHARED,
     # shared
+    "checks": "errors",
     "registry": "errors",
     "times": "errors",
     "digest": "",
     "errors": "",
     "types": "",
+    "version": "",
 }
 """Which rooms (folders, or files at the root) a room may import, from the top of the house to its bottom."""
 
-STEPS = ("answering", "oracles", "selection", "index", "compression", "tracks", "models", "kv", "store", "video")
+STEPS = ("answering", "oracles", "selection", "index", "compression", "tracks", "models", "kv", "video", "store")
 MEETING_PLACES = {
     "compression": {"base", "registry"},
     "index": {"reload", "video_index"},
     "kv": {"attention", "cache", "rope"},
     "models": {"base", "forward"},
-    "store": {"", "base"},
+    "store": {"", "base", "file_digest"},
     "tracks": {"dual_encoder", "embeddings", "thumbnails", "track"},
     "video": {""},
 }
@@ -189,3 +195,49 @@ def test_every_module_can_be_imported_first() -> None:
     ran = subprocess.run([sys.executable, "-c", EACH_ALONE, json.dumps(names)], capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
     assert json.loads(ran.stdout) == {}
+
+
+LOADED = """
+import json, sys
+from videox2l.cli import app
+started = sorted(sys.modules)
+import videox2l.engine
+imported = sorted(sys.modules)
+videox2l.engine.VideoX2L.from_pretrained(sys.argv[1])
+print(json.dumps([started, imported, sorted(sys.modules)]))
+"""
+"""Prints the names of the modules there are with the command line, with the engine, and with a model in it."""
+
+ADAPTER_FILES = {ADAPTERS[name].__module__ for name in ADAPTERS.names}
+
+SLOW = {"matplotlib", "torch._dynamo", "torchvision", "transformers.modeling_utils"}
+"""What takes from a third of a second to seconds to import, and an answer may do without."""
+
+
+def modules_with(model: Path) -> list[set[str]]:
+    ran = subprocess.run([sys.executable, "-c", LOADED, str(model)], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    return [set(names) for names in json.loads(ran.stdout)]
+
+
+def model_code(modules: set[str]) -> set[str]:
+    """The models of transformers whose code is among the modules."""
+    parts = (module.split(".") for module in modules if module.startswith("transformers.models."))
+    return {part[2] for part in parts if part[2] != "auto" and part[-1].startswith(("modeling_", "video_processing_"))}
+
+
+def test_a_bundled_model_imports_its_own_family_and_nothing_slow() -> None:
+    started, imported, loaded = modules_with(NANO)
+    assert not started & {"torch", "transformers", "av"}
+    assert {"torch", "av"} <= imported
+    assert not imported & (SLOW | ADAPTER_FILES)
+    assert loaded & ADAPTER_FILES == {"videox2l.models.video_xl.adapter"}
+    assert not loaded & SLOW
+    assert model_code(loaded) == set()
+
+
+def test_a_model_of_transformers_imports_its_own_family_alone(tmp_path: Path) -> None:
+    _, _, loaded = modules_with(build("qwen3_vl", tmp_path))
+    assert loaded & ADAPTER_FILES == {"videox2l.models.qwen3_vl"}
+    assert model_code(loaded) == {"qwen3_vl"}
+    assert "matplotlib" not in loaded

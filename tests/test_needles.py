@@ -5,23 +5,32 @@ from __future__ import annotations
 import io
 import json
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from rich.console import Console
 
-from videox2l import Budget, Even, OneLevel, SummaryTokens, TopK, VideoX2L
+from videox2l import Answer, Budget, Even, OneLevel, SummaryTokens, TopK, VideoIndex, VideoX2L
+from videox2l.compression.summary_tokens import SummaryCompression
 from videox2l.errors import SettingsError
+from videox2l.evaluation.answers_file import AnswersFile
+from videox2l.evaluation.evaluate import EvaluationProgress
 from videox2l.evaluation.intervals import mean_accuracy, mean_difference, wilson
-from videox2l.evaluation.needles import EvaluationProgress, NeedleEvaluation, evaluate_needles, words
-from videox2l.evaluation.needles_result import NeedlesResult
-from videox2l.evaluation.needles_table import needles_table
+from videox2l.evaluation.needles import NeedleEvaluation, evaluate_needles
+from videox2l.evaluation.question_set import words
+from videox2l.evaluation.result import EvaluationResult
 from videox2l.evaluation.settings import Setting, comparison
+from videox2l.evaluation.table import evaluation_table
+from videox2l.models.base import MLLM, Turn
+from videox2l.models.video_xl.adapter import VideoXL
 from videox2l.oracles.base import Oracle
 from videox2l.synthesis.plan import NeedlePlan, NeedleSettings
 from videox2l.synthesis.questions import TASKS
 from videox2l.synthesis.writer import VideoFormat
+from videox2l.types import KV
 
 SMALL = NeedleEvaluation(
     videos=2, needles=NeedleSettings(minutes=0.2, seed=3, format=VideoFormat(fps=1, width=64, height=64))
@@ -36,11 +45,11 @@ SETTINGS = (
 
 
 @pytest.fixture(scope="module")
-def result(video_xl) -> NeedlesResult:
+def result(video_xl) -> EvaluationResult:
     return evaluate_needles(VideoX2L(video_xl), SETTINGS, SMALL)
 
 
-def test_every_setting_answers_the_same_questions(result: NeedlesResult):
+def test_every_setting_answers_the_same_questions(result: EvaluationResult):
     asked = [[(o.video, o.task, o.truth) for o in each.outcomes] for each in result.settings]
     assert all(questions == asked[0] for questions in asked)
     plan = NeedlePlan(SMALL.needles)
@@ -48,17 +57,42 @@ def test_every_setting_answers_the_same_questions(result: NeedlesResult):
     assert set(result.settings[0].tasks) == set(TASKS)
 
 
-def test_the_one_level_has_the_cache_size_of_the_setting_it_stands_against(result: NeedlesResult):
+def test_the_one_level_has_the_cache_size_of_the_setting_it_stands_against(result: EvaluationResult):
     method, equal = result["random"], result["equal"]
-    assert len(equal.setting.compressor.levels) == 1
+    assert len(equal.equal_levels) == 1
     assert equal.cache_tokens == pytest.approx(method.cache_tokens, rel=0.1)
     assert result["full"].times_smaller == 1.0
     assert result["fine"].times_smaller == pytest.approx(2, rel=0.05)
 
 
-def test_evaluations_repeat_exactly(result: NeedlesResult, video_xl):
+def test_evaluations_repeat_exactly(result: EvaluationResult, video_xl):
     again = evaluate_needles(VideoX2L(video_xl), SETTINGS[1:2], SMALL)
     assert again["random"].outcomes == result["random"].outcomes
+
+
+def test_questions_of_a_conversation_follow_each_other_in_one_context(
+    video_xl: VideoXL, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked: list[tuple[str, tuple[Turn, ...], str]] = []
+    real = VideoX2L.ask
+
+    def ask(self: VideoX2L, index: VideoIndex, question: str, **settings: Any) -> Answer:
+        answer = real(self, index, question, **settings)
+        asked.append((question, settings["history"], answer.text))
+        return answer
+
+    monkeypatch.setattr(VideoX2L, "ask", ask)
+    evaluation = replace(SMALL, videos=1, turns=3)
+    kept = AnswersFile(tmp_path / "answers.jsonl")
+    first = evaluate_needles(VideoX2L(video_xl), SETTINGS[:1], evaluation, kept=kept)
+    questions = {question.text for question in NeedlePlan(SMALL.needles).video(0).questions}
+    assert {question for question, _, _ in asked} == questions
+    turns = [Turn(question, text) for question, _, text in asked]
+    assert [list(history) for _, history, _ in asked] == [turns[number - number % 3 : number] for number in range(8)]
+    again = evaluate_needles(VideoX2L(video_xl), SETTINGS[:1], evaluation, kept=AnswersFile(kept.path))
+    assert len(asked) == 8  # kept answers are the history of those that follow
+    assert again["fine"].outcomes == first["fine"].outcomes
+    assert "asked in conversations of 3 turns" in first.questions.name
 
 
 def test_recall_counts_the_needles_chunks(video_xl):
@@ -86,11 +120,11 @@ def test_edges_that_two_passes_keep_fine_count_as_read_in_detail(video_xl) -> No
     settings = (Setting.of(engine), replace(Setting.of(engine), name="one pass", compressor=SummaryTokens()))
     needles = NeedleSettings(minutes=0.25, format=VideoFormat(fps=2), tasks=("when",), questions=3)
     result = evaluate_needles(engine, settings, NeedleEvaluation(2, needles))
-    two, one = (each.detail_recall["in_detail"] for each in result.settings)
+    two, one = (each.mean_recall["in_detail"] for each in result.settings)
     assert two == one > 0
 
 
-def test_chunks_kept_fine_anyway_count_as_read_in_detail(result: NeedlesResult):
+def test_chunks_kept_fine_anyway_count_as_read_in_detail(result: EvaluationResult):
     recalls = [outcome.recall for outcome in result["random"].outcomes if outcome.recall]
     assert recalls
     for recall in recalls:
@@ -98,15 +132,15 @@ def test_chunks_kept_fine_anyway_count_as_read_in_detail(result: NeedlesResult):
         assert recall["in_detail"] >= recall["@1"]
 
 
-def test_recall_by_score_needs_scores(result: NeedlesResult):
+def test_recall_by_score_needs_scores(result: EvaluationResult):
     recalls = [outcome.recall for outcome in result["spread"].outcomes if outcome.recall]
     assert recalls
     assert all(set(recall) == {"in_detail"} for recall in recalls)
-    assert set(result["spread"].detail_recall) == {"in_detail"}
-    assert result["fine"].detail_recall == {}
+    assert set(result["spread"].mean_recall) == {"in_detail"}
+    assert result["fine"].mean_recall == {}
 
 
-def test_the_rows_read_what_they_say(result: NeedlesResult, video_xl):
+def test_the_rows_read_what_they_say(result: EvaluationResult, video_xl):
     """Six chunks of 144 visual tokens at 2x and 9 at 32x behind a prompt of 44; the last has no more than its share."""
     sizes = {name: {outcome.cache_tokens for outcome in result[name].outcomes} for name in ("fine", "random", "spread")}
     prompt = 44
@@ -120,12 +154,17 @@ def test_the_rows_read_what_they_say(result: NeedlesResult, video_xl):
 def test_settings_of_one_compression_share_one_index(video_xl, monkeypatch):
     indexed = []
     start = SummaryTokens.start
-    monkeypatch.setattr(SummaryTokens, "start", lambda self, *rest: indexed.append(self.levels) or start(self, *rest))
+
+    def note(self: SummaryTokens, model: MLLM, prompt: KV) -> SummaryCompression:
+        indexed.append(self.levels)
+        return start(self, model, prompt)
+
+    monkeypatch.setattr(SummaryTokens, "start", note)
     evaluate_needles(VideoX2L(video_xl), SETTINGS[:3], replace(SMALL, videos=1))
     assert indexed == [(2,), (2, 32)]
 
 
-def test_the_result_is_json_and_a_table(result: NeedlesResult):
+def test_the_result_is_json_and_a_table(result: EvaluationResult):
     values = json.loads(json.dumps(result.to_json(), allow_nan=False))
     names = [setting["name"] for setting in values["settings"]]
     assert names == ["fine", "random", "spread", "equal", "full"]
@@ -135,7 +174,7 @@ def test_the_result_is_json_and_a_table(result: NeedlesResult):
     one = replace(result, settings=result.settings[1:2])
     for shown in (result, one):
         console = Console(width=200, record=True, file=io.StringIO())
-        console.print(needles_table(shown))
+        console.print(evaluation_table(shown))
         text = console.export_text()
         assert "attribute" in text and "prior" in text and "random" in text
 
@@ -161,14 +200,14 @@ def test_turns_of_a_conversation_stay_in_the_context(video_xl, monkeypatch):
         replace(SMALL, turns=0)
 
 
-def test_a_count_next_to_the_right_one_is_near(result: NeedlesResult):
+def test_a_count_next_to_the_right_one_is_near(result: EvaluationResult):
     counted = replace(result["fine"].of("count")[0], truth="4")
     texts = ["4", "0:12 0:50 so 3", "5", "2", "four", "4 4"]
     outcomes = tuple(replace(counted, text=text) for text in texts)
     assert replace(result["fine"], outcomes=outcomes).within_one("count").value == 0.5
 
 
-def test_answerable_questions_that_are_refused_are_counted(result: NeedlesResult):
+def test_answerable_questions_that_are_refused_are_counted(result: EvaluationResult):
     good, unknown = result["fine"].of("where")[0], result["fine"].of("unknown")[0]
     outcomes = (
         replace(good, text="top left"),
@@ -291,7 +330,7 @@ def test_videos_that_give_no_question_of_a_task_are_an_error(video_xl, tmp_path)
     clip = tmp_path / "clip.mp4"
     NeedlePlan(SMALL.needles).video(0).write(clip, SMALL.needles.format)
     needles = replace(SMALL.needles, haystacks=(clip,), tasks=("global",))
-    with pytest.raises(SettingsError, match="no question"):
+    with pytest.raises(SettingsError, match="no question to ask"):
         evaluate_needles(VideoX2L(video_xl), SETTINGS[:1], NeedleEvaluation(1, needles))
 
 
@@ -323,6 +362,8 @@ def test_paired_differences_are_tighter_than_accuracies_and_cover_the_truth():
         right, other = (hard < 0.55).sum(-1), (hard < 0.5).sum(-1)
         asked = np.full((40, 2), 5.0)
         difference, accuracy = mean_difference(right, other, asked), mean_accuracy(right, asked)
+        assert difference.low is not None and difference.high is not None
+        assert accuracy.low is not None and accuracy.high is not None
         assert difference.high - difference.low < accuracy.high - accuracy.low
         many = rng.random(50_000) * 0.4 + rng.random(50_000) * 0.6
         covered += difference.low <= (many < 0.55).mean() - (many < 0.5).mean() <= difference.high
@@ -340,6 +381,6 @@ def test_nano_reads_needles_it_has_never_seen_and_probe_finds_their_chunks():
     needles = NeedleSettings(minutes=100 / 60, seed=77, format=VideoFormat(fps=1), questions=4, tasks=tasks)
     result = evaluate_needles(VideoX2L.from_pretrained("nano"), settings, NeedleEvaluation(3, needles))
     for each in result.settings:
-        assert each.detail_accuracy.value > 0.85
-    assert result["probe"].detail_recall["@3"] > 0.85
+        assert each.mean_accuracy.value > 0.85
+    assert result["probe"].mean_recall["@3"] > 0.85
     assert result["probe"].times_smaller > 3.5

@@ -6,39 +6,28 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
-from tokenizers import Tokenizer, decoders, pre_tokenizers, processors
-from tokenizers.models import BPE
+from checkpoints import save_dual_encoder
 from torch import Tensor
 from torch.nn import functional as F
-from transformers import (
-    AutoModel,
-    AutoProcessor,
-    CLIPConfig,
-    CLIPImageProcessor,
-    CLIPModel,
-    CLIPProcessor,
-    PreTrainedTokenizerFast,
-    SiglipConfig,
-    SiglipImageProcessor,
-    SiglipModel,
-    SiglipProcessor,
-)
+from transformers import AutoModel, AutoProcessor
 
 from videox2l import FrameArray, Generation, SummaryTokens, TopK, VideoIndex, VideoX2L
 from videox2l.errors import ModelError, SettingsError, StoreError
 from videox2l.index.reload import chunk_spans, load_cache
 from videox2l.models.video_xl.adapter import VideoXL
 from videox2l.oracles.attention import AttentionOracle
-from videox2l.oracles.base import Oracle
+from videox2l.oracles.base import KVOracle, Oracle
 from videox2l.oracles.contrastive import Contrastive
 from videox2l.oracles.fusion import Fusion
 from videox2l.oracles.probe import Probe
 from videox2l.oracles.qk import QueryKey
 from videox2l.oracles.random import RandomOracle
 from videox2l.oracles.registry import ORACLES, make_oracle
+from videox2l.oracles.temporal import Temporal
 from videox2l.selection.registry import SELECTORS
 from videox2l.store import RamStore
 from videox2l.tracks.dual_encoder import HubDualEncoder
@@ -70,7 +59,7 @@ def eager(model: VideoXL, index: VideoIndex, levels: tuple[int, ...]) -> tuple[l
         )
         keys = torch.cat([cache.keys[number, :, : cache.length], model.rotate(key, positions)], dim=1)
         values = torch.cat([cache.values[number, :, : cache.length], value], dim=1)
-        logits = model.rotate(query, positions) @ keys.repeat_interleave(2, 0).transpose(1, 2) / 4
+        logits = model.rotate(query, positions) @ keys.repeat_interleave(2, 0).transpose(1, 2) * projections.scaling
         weights = logits.masked_fill(hidden_keys, float("-inf")).softmax(-1)
         attended = (weights @ values.repeat_interleave(2, 0)).transpose(0, 1).flatten(1)
         hidden = layer.feed_forward(hidden + layer.self_attn.o_proj(attended))
@@ -84,14 +73,25 @@ def eager(model: VideoXL, index: VideoIndex, levels: tuple[int, ...]) -> tuple[l
 
 @pytest.mark.parametrize("level", [None, 2])
 @pytest.mark.parametrize("tokens", ["last", "all"])
+@pytest.mark.parametrize("scale", [1 / 4, 1 / 3])
 @torch.no_grad()
-def test_attention_is_the_softmax_of_an_eager_forward(engine: VideoX2L, index: VideoIndex, tokens: str, level) -> None:
+def test_attention_is_the_softmax_of_an_eager_forward(
+    video_xl: VideoXL,
+    index: VideoIndex,
+    scale: float,
+    tokens: Literal["last", "all"],
+    level: int | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With the decoder's own scale, which need not be 1 / sqrt(d_h)."""
+    for layer in video_xl.model.layers:
+        monkeypatch.setattr(layer.self_attn, "scaling", scale)
     levels = (level or 32,) * 6
-    attention, _ = eager(engine.model, index, levels)
+    attention, _ = eager(video_xl, index, levels)
     weights = torch.stack(attention).mean(dim=(0, 1))  # (n, m)
     weights = weights[-1] if tokens == "last" else weights.mean(dim=0)
     expected = torch.stack([weights[span].mean() for span in chunk_spans(index, levels)])
-    scores = AttentionOracle(tokens, level=level).score(engine.model, index, QUESTION)
+    scores = AttentionOracle(tokens, level=level).score(video_xl, index, QUESTION).chunks
     torch.testing.assert_close(scores, expected, rtol=1e-4, atol=1e-7)
     assert scores.std() > 0.01 * scores.mean()
 
@@ -100,37 +100,19 @@ def test_attention_is_the_softmax_of_an_eager_forward(engine: VideoX2L, index: V
 
 
 @torch.no_grad()
-def test_qk_is_the_cosine_of_mean_query_and_mean_key_in_each_layer(engine: VideoX2L, index: VideoIndex) -> None:
+def test_qk_is_the_cosine_of_mean_query_and_mean_key_in_each_layer(video_xl: VideoXL, index: VideoIndex) -> None:
     """The queries come from the question right behind the prompt, and nothing is rotated."""
     alone = replace(index, entries=())
-    _, queries = eager(engine.model, alone, ())
+    _, queries = eager(video_xl, alone, ())
     expected = torch.zeros(6)
     for chunk in range(6):
         keys = index.kv(chunk, 32).keys.mean(dim=2)  # (n_l, n_h, d_h)
         for layer, query in enumerate(queries):
             grouped = query.mean(dim=1).unflatten(0, (2, 2)).mean(dim=1)  # (n_h, d_h)
             expected[chunk] += F.cosine_similarity(grouped.flatten(), keys[layer].flatten(), dim=0) / len(queries)
-    scores = QueryKey().score(engine.model, index, QUESTION)
+    scores = QueryKey().score(video_xl, index, QUESTION).chunks
     torch.testing.assert_close(scores, expected, rtol=0, atol=1e-5)
     assert scores.std() > 1e-3
-
-
-# probe
-
-
-@pytest.mark.parametrize("batch_tokens", [1, 400, 100_000])
-@torch.no_grad()
-def test_probe_is_the_certainty_with_one_chunk_alone(engine: VideoX2L, index: VideoIndex, batch_tokens: int) -> None:
-    model, expected = engine.model, []
-    ids = model.question_ids(QUESTION)
-    for entry in index.entries:
-        cache = model.new_cache(0)
-        cache.append(index.prompt)
-        cache.append(index.kv(entry.chunk.index, 2))
-        logits = model.logits(model.read(ids, cache)[-1:])
-        expected.append(logits.softmax(-1).max())
-    scores = Probe(batch_tokens=batch_tokens).score(model, index, QUESTION)
-    torch.testing.assert_close(scores, torch.stack(expected), rtol=0, atol=1e-4)
 
 
 # random
@@ -138,7 +120,7 @@ def test_probe_is_the_certainty_with_one_chunk_alone(engine: VideoX2L, index: Vi
 
 def test_random_is_fixed_by_seed_video_and_question(engine: VideoX2L, index: VideoIndex) -> None:
     def scores(seed: int, of: VideoIndex, question: str) -> list[float]:
-        return RandomOracle(seed).score(engine.model, of, question).tolist()
+        return RandomOracle(seed).score(engine.model, of, question).chunks.tolist()
 
     other = replace(index, spec=replace(index.spec, model="another"))
     drawn = [scores(0, index, "a"), scores(1, index, "a"), scores(0, other, "a"), scores(0, index, "b")]
@@ -150,41 +132,9 @@ def test_random_is_fixed_by_seed_video_and_question(engine: VideoX2L, index: Vid
 # contrastive
 
 
-def text_tokenizer() -> PreTrainedTokenizerFast:
-    """A token per byte between <s> and </s>."""
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocabulary = {character: number for number, character in enumerate([*alphabet, "<s>", "</s>"])}
-    tokenizer = Tokenizer(BPE(vocab=vocabulary, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    ends = [(name, vocabulary[name]) for name in ("<s>", "</s>")]
-    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A </s>", special_tokens=ends)
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", pad_token="</s>")
-
-
 @pytest.fixture(scope="module", params=["clip", "siglip"])
 def encoder_directory(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny random dual encoder of 40 text tokens, with its real processor."""
-    directory = tmp_path_factory.mktemp(request.param)
-    size = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
-    text = size | {
-        "vocab_size": 258,
-        "max_position_embeddings": 40,
-        "bos_token_id": 256,
-        "eos_token_id": 257,
-        "pad_token_id": 257,
-    }
-    vision = size | {"image_size": 32, "patch_size": 8}
-    torch.manual_seed(0)
-    if request.param == "clip":
-        CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=16)).save_pretrained(directory)
-        images = CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
-        CLIPProcessor(images, text_tokenizer()).save_pretrained(directory)
-    else:
-        SiglipModel(SiglipConfig(text_config=text, vision_config=vision)).save_pretrained(directory)
-        images = SiglipImageProcessor(size={"height": 32, "width": 32})
-        SiglipProcessor(images, text_tokenizer()).save_pretrained(directory)
-    return directory
+    return save_dual_encoder(request.param, tmp_path_factory.mktemp(request.param))
 
 
 @torch.no_grad()
@@ -204,8 +154,14 @@ def test_contrastive_is_the_largest_cosine_of_a_chunks_frames(
     seeing = replace(engine, encoder=encoder, oracle="contrastive")
     index = seeing.index(made_clip)
     expected = [cosines(encoder_directory, frames, QUESTION).max() for frames in open_video(made_clip).chunks(2)]
-    scores = Contrastive(encoder).score(engine.model, index, QUESTION)
+    of_frames = torch.cat([cosines(encoder_directory, frames, QUESTION) for frames in open_video(made_clip).chunks(2)])
+    given = Contrastive(encoder).score(engine.model, index, QUESTION)
+    scores, frames = given.chunks, given.frames
     torch.testing.assert_close(scores, torch.stack(expected), rtol=0, atol=1e-5)
+    assert frames is not None
+    torch.testing.assert_close(frames.scores, of_frames, rtol=0, atol=1e-5)
+    assert frames.time_s.tolist() == list(range(12))
+    assert frames.match is None  # nobody calibrated it
     answer = seeing.ask(index, QUESTION)
     assert [chunk.score for chunk in answer.chunks] == scores.tolist()
 
@@ -216,6 +172,14 @@ def test_a_long_question_is_cut_after_the_last_word_that_fits(encoder_directory:
     assert torch.equal(encoder.embed_text("hello " * 50), encoder.embed_text(fits))
     assert not torch.equal(encoder.embed_text(fits), encoder.embed_text("hello " * 5))
     assert encoder.embed_text("x" * 500).isfinite().all()
+
+
+def test_a_question_longer_than_the_text_tower_is_said_to_be_cut(encoder_directory: Path, index: VideoIndex) -> None:
+    contrastive = Contrastive(HubDualEncoder(encoder_directory))
+    assert contrastive.notes(index, "hello " * 6) == ()
+    (note,) = contrastive.notes(index, "hello " * 8)
+    assert "6 of the question's 8 words" in note
+    assert Temporal(Fusion((contrastive, AttentionOracle()))).notes(index, "hello " * 7) != ()
 
 
 def test_frames_are_embedded_alike_in_any_batch(encoder_directory: Path) -> None:
@@ -230,20 +194,21 @@ def test_frames_are_embedded_alike_in_any_batch(encoder_directory: Path) -> None
 def test_an_encoder_added_later_runs_no_decoder(
     engine: VideoX2L, made_clip: Path, encoder_directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    at_once = replace(engine, encoder=HubDualEncoder(encoder_directory), store=RamStore())
+    encoder = HubDualEncoder(encoder_directory)
+    at_once = replace(engine, encoder=encoder, store=RamStore())
     expected = at_once.index(made_clip)
     plain = engine.index(made_clip)
     with pytest.raises(StoreError, match="embeddings"):
-        plain.embeddings(at_once.encoder)
+        plain.embeddings(encoder)
     for method in ("run", "compress", "visual_tokens"):
         monkeypatch.setattr(engine.model, method, lambda *_, **__: pytest.fail("the model was run"))
     later = replace(engine, encoder=HubDualEncoder(encoder_directory)).index(made_clip)
     assert later.reused
     assert later.key == plain.key
-    for made, wanted in zip(later.embeddings(at_once.encoder), expected.embeddings(at_once.encoder), strict=True):
+    for made, wanted in zip(later.embeddings(encoder), expected.embeddings(encoder), strict=True):
         assert torch.equal(made, wanted)
-    embeddings, frame = later.embeddings(at_once.encoder)
-    assert frame.tolist() == list(range(12))
+    embeddings, time_s = later.embeddings(encoder)
+    assert time_s.tolist() == list(range(12))
     assert embeddings.shape == (12, embeddings.shape[1])
 
 
@@ -260,13 +225,15 @@ def test_oracles_read_the_level_asked_for(engine: VideoX2L, made_clip: Path) -> 
     compressor = SummaryTokens((2, 8, 32))
     index = replace(engine, compressor=compressor, oracle=QueryKey(level=8)).index(made_clip)
     for oracle, default in ((AttentionOracle, 32), (QueryKey, 32), (Probe, 2)):
-        asked = {level: oracle(level=level).score(engine.model, index, QUESTION) for level in (2, 8, 32, None)}
+        asked = {level: oracle(level=level).score(engine.model, index, QUESTION).chunks for level in (2, 8, 32, None)}
         for level in (2, 8, 32):
             assert torch.equal(asked[level], asked[None]) == (level == default)
 
 
 @pytest.mark.parametrize("oracle", [AttentionOracle, QueryKey, Probe])
-def test_a_level_that_the_index_does_not_have_is_an_error(engine: VideoX2L, index: VideoIndex, oracle) -> None:
+def test_a_level_that_the_index_does_not_have_is_an_error(
+    engine: VideoX2L, index: VideoIndex, oracle: type[KVOracle]
+) -> None:
     with pytest.raises(SettingsError, match=r"can't read level 8: the index has levels 2, 32"):
         engine.ask(index, QUESTION, oracle=oracle(level=8))
 
@@ -288,7 +255,7 @@ def test_a_chunk_without_kvs_has_the_lowest_score(
     short_end: tuple[VideoX2L, VideoIndex], oracle: Oracle, lowest: float
 ) -> None:
     engine, index = short_end
-    scores = oracle.score(engine.model, index, QUESTION).tolist()
+    scores = oracle.score(engine.model, index, QUESTION).chunks.tolist()
     assert scores[-1] == lowest
     assert all(math.isfinite(score) and score > lowest for score in scores[:-1])
 
@@ -311,9 +278,9 @@ def test_a_chunk_without_kvs_is_not_chosen_and_its_answer_is_json(
 
 
 def test_every_oracle_goes_by_its_name(engine: VideoX2L, index: VideoIndex) -> None:
-    assert ORACLES.names == ("attention", "contrastive", "fusion", "probe", "qk", "random")
+    assert ORACLES.names == ("attention", "contrastive", "fusion", "probe", "qk", "random", "time")
     for name in sorted({*ORACLES.names} - {"contrastive"}):
-        scores = make_oracle(name).score(engine.model, index, QUESTION)
+        scores = make_oracle(name).score(engine.model, index, QUESTION).chunks
         assert scores.shape == (6,)
         assert scores.dtype == torch.float32
         assert scores.isfinite().all()
@@ -386,7 +353,8 @@ def test_another_package_adds_an_oracle_and_a_selector_by_entry_points(
     assert [chunk.level for chunk in answer.chunks] == [2, 32, 32, 32, 32, 2]
     answer = asking.ask(index, QUESTION, oracle=make_oracle("rising", seed=9), generation=SHORT)
     assert [chunk.level for chunk in answer.chunks] == [2, 32, 32, 2, 2, 2]
-    assert [chunk.index for chunk in answer.moments] == [3, 4, 5]
+    assert [chunk.index for chunk in answer.chunks if chunk.is_chosen] == [3, 4, 5]
+    assert [moment.start_s for moment in answer.moments] == [6, 8, 10]
     assert isinstance(make_oracle("rising+qk"), Fusion)
     assert make_oracle("random") == RandomOracle()  # a name of ours stays ours
     with pytest.raises(SettingsError, match=r"nothing would read level 8 .* Threshold"):

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,6 +20,7 @@ from transformers import AutoModelForImageTextToText, DynamicCache
 from transformers.models.qwen2.modeling_qwen2 import apply_rotary_pos_emb
 
 from videox2l import VideoX2L
+from videox2l.compression.base import Compressor
 from videox2l.compression.keydiff import KeyDiff
 from videox2l.compression.pool import Pool
 from videox2l.compression.registry import compressor_for
@@ -26,7 +28,7 @@ from videox2l.errors import SettingsError
 from videox2l.models.base import MLLM
 from videox2l.models.load import load_model
 from videox2l.testing import tiny_models
-from videox2l.types import KV, ChunkPlace, Frames, VideoTokens
+from videox2l.types import KV, ChunkPlace, Frames, VideoTokens, concatenate
 
 FAMILIES = ["llava_onevision", "internvl", "qwen2_5_vl", "qwen3_vl"]
 FRAMES_S = (0.0, 1.0, 2.0, 3.0, 7.0, 8.0, 9.0, 10.0, 30.0, 31.0, 32.0, 33.0)
@@ -58,15 +60,15 @@ class Reference:
         for hook in hooks:
             hook.remove()
 
-    def run(self, tokens: Tokens, past: Tokens | None = None) -> tuple[Tensor, Tensor]:
-        """Un-rotated keys and values (n_l, n_h, n, d_h) of tokens, behind others whose KVs are given."""
+    def run(self, tokens: Tokens, past: KV | None = None) -> KV:
+        """Un-rotated KVs of tokens, behind others whose KVs are given."""
         cache, before = None, 0
         if past is not None:
             cache, before = DynamicCache(config=self.decoder.config), past.positions.shape[-1]
             cos, sin = self.decoder.rotary_emb(past.keys[:1], past.positions[..., None, :])
             for layer, (keys, values) in enumerate(zip(past.keys, past.values, strict=True)):
                 cache.update(apply_rotary_pos_emb(keys[None], keys[None], cos, sin)[1], values[None], layer)
-        deep = {}
+        deep: dict[str, Any] = {}
         if tokens.deepstack is not None:
             deep["visual_pos_masks"] = torch.ones(1, len(tokens.embeddings), dtype=torch.bool)
             deep["deepstack_visual_embeds"] = list(tokens.deepstack)
@@ -78,29 +80,26 @@ class Reference:
                 past_key_values=cache,
                 **deep,
             )
-        return torch.stack(keys), torch.stack(values)
+        return KV(torch.stack(keys), torch.stack(values), tokens.positions)
 
 
 @dataclass
 class Tokens:
-    """A run of tokens for the reference: to be run, or as KVs that were made before."""
+    """A run of tokens for the reference."""
 
     positions: Tensor
-    embeddings: Tensor | None = None
-    deepstack: Tensor | None = None
-    keys: Tensor | None = None
-    values: Tensor | None = None
+    embeddings: Tensor
+    deepstack: Tensor | None
 
 
 def joined(parts: list[Tokens]) -> Tokens:
     """Tokens one behind the other."""
-
-    def join(name: str, dim: int) -> Tensor | None:
-        of_parts = [getattr(part, name) for part in parts]
-        return torch.cat(of_parts, dim) if all(part is not None for part in of_parts) else None
-
+    deepstacks = [part.deepstack for part in parts if part.deepstack is not None]
+    assert len(deepstacks) in (0, len(parts))
     return Tokens(
-        join("positions", -1), join("embeddings", 0), join("deepstack", 1), join("keys", 2), join("values", 2)
+        torch.cat([part.positions for part in parts], dim=-1),
+        torch.cat([part.embeddings for part in parts]),
+        torch.cat(deepstacks, dim=1) if deepstacks else None,
     )
 
 
@@ -142,24 +141,22 @@ def chunks(model: MLLM) -> list[VideoTokens]:
 
 
 @torch.no_grad()
-def compress(model: MLLM, compressor, chunks: list[VideoTokens]) -> list[KV]:
+def compress(model: MLLM, compressor: Compressor, chunks: list[VideoTokens]) -> list[KV]:
     compression = compressor.start(model, model.prompt_kv(VIDEO))
     return [compression.compress(tokens, False)[1] for tokens in chunks]
 
 
 def reference_prompt(reference: Reference, model: MLLM, chunks: list[VideoTokens]) -> Tokens:
-    ids = model.prompt_ids(VIDEO)
+    ids, first = model.prompt_ids(VIDEO), chunks[0]
     positions = torch.arange(len(ids))
-    first = chunks[0]
-    prompt = Tokens(positions.expand(3, -1) if first.positions.ndim == 2 else positions, reference.embed(ids).detach())
-    if first.deepstack is not None:
-        prompt.deepstack = torch.zeros(len(first.deepstack), len(ids), prompt.embeddings.shape[1])
-    return prompt
+    embeddings = reference.embed(ids).detach()
+    deepstack = None if first.deepstack is None else torch.zeros(len(first.deepstack), *embeddings.shape)
+    return Tokens(positions.expand(3, -1) if first.positions.ndim == 2 else positions, embeddings, deepstack)
 
 
-def check(kv: KV, keys: Tensor, values: Tensor, tokens: VideoTokens) -> None:
-    torch.testing.assert_close(kv.keys, keys, atol=1e-4, rtol=0)
-    torch.testing.assert_close(kv.values, values, atol=1e-4, rtol=0)
+def check(kv: KV, expected: KV, tokens: VideoTokens) -> None:
+    torch.testing.assert_close(kv.keys, expected.keys, atol=1e-4, rtol=0)
+    torch.testing.assert_close(kv.values, expected.values, atol=1e-4, rtol=0)
     assert torch.equal(kv.positions, tokens.positions)  # what is stored, however the chunk was run
 
 
@@ -178,8 +175,8 @@ def test_a_chunks_kvs_are_the_decoders_own_over_the_tokens_it_sees(
             if positions == "contiguous":
                 stands = behind(directory.name, other.positions, seen[-1].positions)
             seen.append(Tokens(stands, other.embeddings, other.deepstack))
-        keys, values = reference.run(joined(seen))
-        check(kvs[number], keys[:, :, -len(tokens) :], values[:, :, -len(tokens) :], tokens)
+        whole = reference.run(joined(seen))
+        check(kvs[number], whole.take(torch.arange(len(whole))[-len(tokens) :]), tokens)
 
 
 @pytest.mark.parametrize("positions", ["contiguous", "original"])
@@ -188,21 +185,17 @@ def test_a_chunk_in_a_window_sees_the_kvs_of_the_last_chunks_where_they_stand_no
 ):
     """They were made behind chunks that have left since: transformers' cache is filled with them, rotated anew."""
     kvs = compress(model, KeyDiff((1,), context="window:1", positions=positions), chunks)
-    prompt = reference_prompt(reference, model, chunks)
-    prompt.keys, prompt.values = reference.run(prompt)
-    seen: Tokens | None = None
+    past = [reference.run(reference_prompt(reference, model, chunks))]
     for number, tokens in enumerate(chunks):
-        past, newest = [prompt], prompt.positions
-        if seen is not None:
-            if positions == "contiguous":
-                seen.positions = behind(directory.name, seen.positions, newest)
-            past, newest = [prompt, seen], seen.positions
         stands = tokens.positions
         if positions == "contiguous":
-            stands = behind(directory.name, tokens.positions, newest)
-        keys, values = reference.run(Tokens(stands, tokens.embeddings, tokens.deepstack), joined(past))
-        check(kvs[number], keys, values, tokens)
-        seen = Tokens(tokens.positions, keys=keys, values=values)
+            stands = behind(directory.name, tokens.positions, past[-1].positions)
+        made = reference.run(Tokens(stands, tokens.embeddings, tokens.deepstack), concatenate(past))
+        check(kvs[number], made, tokens)
+        stands = tokens.positions
+        if positions == "contiguous":  # behind the prompt, as the only chunk that is still seen
+            stands = behind(directory.name, tokens.positions, past[0].positions)
+        past = [past[0], replace(made, positions=stands)]
 
 
 def test_positions_matter_where_a_model_could_tell(directory, model, chunks):
@@ -226,4 +219,4 @@ def test_a_model_whose_positions_tell_time_keeps_them_by_default(model):
 
 def test_unknown_positions_are_refused():
     with pytest.raises(SettingsError, match="positions 'somewhere' are unknown: pass contiguous or original"):
-        Pool(positions="somewhere")
+        Pool(positions="somewhere")  # type: ignore[arg-type]

@@ -12,6 +12,7 @@ from tokenizers.models import BPE
 
 from videox2l.errors import ModelError
 from videox2l.models.base import Turn
+from videox2l.models.hugging_face import HuggingFaceMLLM
 from videox2l.models.load import load_model
 from videox2l.testing import tiny_models
 from videox2l.testing.conformance import Subject, assert_identity, noise
@@ -57,11 +58,13 @@ def directory(family: str, request: pytest.FixtureRequest, tmp_path_factory: pyt
 
 
 @pytest.fixture(scope="module")
-def model(directory: Path):
-    return load_model(directory, device="cpu")
+def model(directory: Path) -> HuggingFaceMLLM:
+    model = load_model(directory, device="cpu")
+    assert isinstance(model, HuggingFaceMLLM)
+    return model
 
 
-def text_ids(model, pixels: torch.Tensor, chunk_frames: int) -> list[int]:
+def text_ids(model: HuggingFaceMLLM, pixels: torch.Tensor, chunk_frames: int) -> list[int]:
     """Ids of the text among the frames, read off its embeddings."""
     table = model.model.get_input_embeddings().weight
     next_position, ids = len(model.prompt_ids(OUTLINE)), []

@@ -23,7 +23,7 @@ def named(script, question):
 
 
 def test_every_task_is_asked_and_answers_follow_from_the_script(drawn):
-    asked = Counter()
+    asked: Counter[str] = Counter()
     for script, questions in drawn:
         for question in questions:
             asked[question.task] += 1
@@ -69,7 +69,7 @@ def test_options_hold_the_answer_once_and_at_most_four(drawn):
 
 def test_exist_is_balanced_and_its_absent_needles_are_near_misses():
     rng = random.Random(1)
-    answers = Counter()
+    answers: Counter[str] = Counter()
     for _ in range(100):
         script = sample_script(rng, 100)
         for question in questions_for(script, rng, per_task=5, tasks=("exist",)):
@@ -97,8 +97,8 @@ def test_no_unknown_question_is_trained_on():
     assert not {*ASKED_TEMPLATES} & {*TRAINED_TEMPLATES}
     script = sample_script(random.Random(0), 60)
     rng = random.Random(1)
-    asked = {ASK["unknown"](script, rng).text for _ in range(400)}
-    trained = {ASK["strange"](script, rng).text for _ in range(400)}
+    asked = {question.text for _ in range(400) if (question := ASK["unknown"](script, rng))}
+    trained = {question.text for _ in range(400) if (question := ASK["strange"](script, rng))}
     assert min(len(asked), len(trained)) > 200 and not asked & trained
 
 

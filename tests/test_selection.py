@@ -7,6 +7,7 @@ import random
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -79,7 +80,8 @@ def test_ties_go_to_the_earlier_chunk(index: VideoIndex) -> None:
 
 
 def test_an_edge_is_a_moment_only_if_its_score_is_among_the_k_best(index: VideoIndex) -> None:
-    assert TopK(3).select(SCORES, index).moments == (0, 5, 2)
+    assert TopK(3).select(SCORES, index).moments == (0, 5, 2, 4, 3)
+    assert TopK(2).select(-SCORES, index).moments == (1, 3)
     assert TopK(3).select(-SCORES, index).moments == (1, 3, 4)
     assert TopK(3, fine_edges=False).select(SCORES, index).moments == (0, 5, 2)
     assert TopK(0).select(SCORES, index).moments == ()
@@ -90,7 +92,7 @@ def test_scores_are_kept_with_the_selection(index: VideoIndex) -> None:
 
 
 @pytest.mark.parametrize("selector", [TopK, Even])
-def test_a_negative_k_is_an_error(selector: type[Selector]) -> None:
+def test_a_negative_k_is_an_error(selector: type[TopK] | type[Even]) -> None:
     with pytest.raises(SettingsError, match="k=-1"):
         selector(-1)
 
@@ -236,7 +238,7 @@ def test_more_of_a_budget_never_reads_a_chunk_less_finely(three_levels: VideoInd
         scores = torch.zeros(len(entries)) if trial % 10 == 0 else scores * 10.0 ** chance.randint(-6, 6)
         fine_edges = chance.random() < 0.5
         least, most = (index.tokens((level,) * len(entries)) for level in (levels[-1], levels[0]))
-        before = [levels[-1]] * len(entries)
+        before = (levels[-1],) * len(entries)
         for budget in sorted(chance.randint(least, most) for _ in range(20)):
             selection = Budget(budget, fine_edges=fine_edges).select(scores, index)
             assert index.tokens(selection.levels) <= budget
@@ -277,7 +279,7 @@ def test_a_budgets_moments_are_the_best_of_what_it_reads_in_full_detail(three_le
     low_edges = torch.tensor([0.0, 0.1, 0.9, 0.1, 0.7, 0.0])
     assert Budget(room).select(low_edges, three_levels).moments == (2, 4)
     high_edge = torch.tensor([0.8, 0.1, 0.9, 0.1, 0.7, 0.0])
-    assert Budget(room).select(high_edge, three_levels).moments == (2, 0)
+    assert Budget(room).select(high_edge, three_levels).moments == (2, 0, 4)
 
 
 def test_a_budget_that_is_too_small_names_the_least(three_levels: VideoIndex) -> None:
@@ -324,7 +326,7 @@ def test_the_engine_reads_the_middle_level_that_a_budget_chooses(engine: VideoX2
 
 
 def test_every_selector_goes_by_its_name() -> None:
-    settings = {"budget": {"cache_tokens": 9}, "manual": {"chunks": (1,)}}
+    settings: dict[str, dict[str, Any]] = {"budget": {"cache_tokens": 9}, "manual": {"chunks": (1,)}}
     made = {name: SELECTORS.make(name, **settings.get(name, {})) for name in SELECTORS.names}
     assert made == {
         "budget": Budget(9),

@@ -35,9 +35,9 @@ def with_decoder(directory: Path, **text: Any) -> Path:
 REFUSED = [
     (
         dict(model_type="mistral", sliding_window=64),
-        r"\(mistral\) has a sliding_window: its tokens attend to the last 64 alone",
+        r"\(mistral\) has a sliding_window: its tokens attend only to the last 64",
     ),
-    (dict(model_type="phi"), r"\(phi\) rotates a part of each head alone \(partial_rotary_factor 0.5\)"),
+    (dict(model_type="phi"), r"\(phi\) rotates only a part of each head \(partial_rotary_factor 0.5\)"),
     (
         dict(model_type="cohere"),
         r"\(cohere\), run chunk by chunk, departs from itself: the queries of layer 0 differ by",
@@ -109,6 +109,7 @@ def test_three_axes_are_told_apart(tmp_path, family, monkeypatch):
 
 def test_the_check_leaves_the_decoder_as_it_found_it(tmp_path):
     model = load_model(with_decoder(tmp_path, num_hidden_layers=5, model_type="llama"), device="cpu")
+    assert isinstance(model, HuggingFaceMLLM)
     assert len(model.decoder.layers) == 5
     assert [layer.self_attn.layer_idx for layer in model.decoder.layers] == list(range(5))
     assert model.decoder.config._attn_implementation == cached_attention.ATTENTION

@@ -16,6 +16,7 @@ from videos import write_video
 
 from videox2l import Sampling, SummaryTokens, VideoX2L
 from videox2l.errors import StoreError
+from videox2l.index.builder import IndexProgress
 from videox2l.models.load import load_model
 from videox2l.store import DiskStore, RamStore, Store, default_directory, open_store
 
@@ -103,7 +104,7 @@ def test_an_index_from_disk_equals_the_one_in_memory(engine: VideoX2L, made_clip
         assert torch.equal(first.keys, second.keys)
         assert torch.equal(first.values, second.values)
         assert torch.equal(first.positions, second.positions)
-    assert torch.equal(ram.thumbnails, found.thumbnails)
+    assert torch.equal(ram.thumbnails.jpeg, found.thumbnails.jpeg)
 
 
 def test_the_same_content_elsewhere_is_a_hit(engine: VideoX2L, made_clip: Path, tmp_path: Path) -> None:
@@ -155,8 +156,8 @@ def test_anything_the_index_depends_on_makes_a_miss(
 
 def test_settings_of_asking_leave_the_index_as_it_is(engine: VideoX2L, made_clip: Path) -> None:
     key = engine.index(made_clip).key
-    for asking in ({"selector": "even"}, {"oracle": "random"}):
-        index = replace(engine, **asking).index(made_clip)
+    for asking in (replace(engine, selector="even"), replace(engine, oracle="random")):
+        index = asking.index(made_clip)
         assert index.reused
         assert index.key == key
 
@@ -191,7 +192,7 @@ def test_a_damaged_chunk_of_an_unfinished_index_is_made_again(
     (tmp_path / expected.key / "manifest.json").unlink()
     file = chunk_file(tmp_path, 3)
     file.write_bytes(file.read_bytes()[:100])
-    seen = []
+    seen: list[IndexProgress] = []
     index = on_disk.index(made_clip, progress=seen.append)
     assert seen[0].chunks == 3
     assert torch.equal(index.kv(3, 32).keys, kv.keys)
@@ -251,7 +252,7 @@ def test_a_full_disk_keeps_earlier_chunks_and_the_next_run_goes_on(
         f"chunk-{chunk:05d}.safetensors" for chunk in range(3)
     ]
 
-    seen = []
+    seen: list[IndexProgress] = []
     index = on_disk.index(made_clip, progress=seen.append)
     assert seen[0].chunks == 3
     assert (tmp_path / "full" / index.key / "manifest.json").read_bytes() == (
@@ -271,8 +272,11 @@ def test_the_manifest_is_readable_json(engine: VideoX2L, made_clip: Path, tmp_pa
 def test_stores_are_opened_by_name_or_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VIDEOX2L_CACHE", str(tmp_path / "chosen"))
     assert isinstance(open_store("ram"), RamStore)
-    assert open_store("disk").directory == default_directory() == tmp_path / "chosen"
-    assert open_store(tmp_path).directory == tmp_path
+    assert default_directory() == tmp_path / "chosen"
+    for place, directory in (("disk", tmp_path / "chosen"), (tmp_path, tmp_path)):
+        store = open_store(place)
+        assert isinstance(store, DiskStore)
+        assert store.directory == directory
     monkeypatch.delenv("VIDEOX2L_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     assert default_directory() == tmp_path / "cache" / "videox2l"

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import cast
 
 import pytest
 import torch
+from torch import Tensor
 
 from videox2l import SummaryTokens, VideoX2L
+from videox2l.compression.base import Compressor
 from videox2l.compression.combination import Combination
 from videox2l.compression.keydiff import KeyDiff
 from videox2l.compression.merge import Merge
@@ -41,17 +45,17 @@ def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.fixture(scope="module")
-def pixels() -> torch.Tensor:
+def pixels() -> Tensor:
     return noise(12)
 
 
-def index(model: MLLM, pixels: torch.Tensor, compressor) -> tuple[VideoX2L, VideoIndex]:
+def index(model: MLLM, pixels: Tensor, compressor: Compressor) -> tuple[VideoX2L, VideoIndex]:
     engine = VideoX2L(model, compressor, chunk_frames=4)
     return engine, index_frames(engine, pixels)
 
 
 @torch.no_grad()
-def chunks_of(model: MLLM, pixels: torch.Tensor, frames: int = 4) -> list[VideoTokens]:
+def chunks_of(model: MLLM, pixels: Tensor, frames: int = 4) -> list[VideoTokens]:
     place, tokens = len(model.prompt_ids(VIDEO)), []
     for first in range(0, len(pixels), frames):
         part = Frames(pixels[first : first + frames], torch.arange(first, first + frames, dtype=torch.float64))
@@ -62,7 +66,7 @@ def chunks_of(model: MLLM, pixels: torch.Tensor, frames: int = 4) -> list[VideoT
 
 
 @torch.no_grad()
-def compress(model: MLLM, compressor, chunks: list[VideoTokens]) -> list[dict[int, KV]]:
+def compress(model: MLLM, compressor: Compressor, chunks: list[VideoTokens]) -> list[dict[int, KV]]:
     compression = compressor.start(model, model.prompt_kv(VIDEO))
     return [compression.compress(chunk, number in (0, len(chunks) - 1)) for number, chunk in enumerate(chunks)]
 
@@ -119,9 +123,8 @@ def test_a_later_frame_changes_no_earlier_chunk(model, pixels, name, context):
 @torch.no_grad()
 def test_evicting_kvs_equals_masking_them(model, pixels):
     """The question behind the kept KVs, and behind all of them with the others masked."""
-    settings = dict(context="full", positions="original")
-    _, whole = index(model, pixels, Pool(levels=(1,), **settings))
-    _, made = index(model, pixels, KeyDiff(levels=(4,), **settings))
+    _, whole = index(model, pixels, Pool(levels=(1,), context="full", positions="original"))
+    _, made = index(model, pixels, KeyDiff(levels=(4,), context="full", positions="original"))
 
     cache = load_cache(model, whole, (1,) * len(whole.entries))
     kept = [torch.ones(len(whole.prompt), dtype=torch.bool)]
@@ -157,14 +160,20 @@ def prefilled(model: MLLM, tokens: VideoTokens) -> Prefilled:
         records_queries=True,
     )
     model.run(tokens.embeddings, forward)
-    return Prefilled(model, tokens, forward.kv(), tokens.positions, forward.queries)
+    return Prefilled(model, tokens, forward.kv(), tokens.positions, forward.queries, forward.scales)
+
+
+def by_hand(tokens: VideoTokens, keys: Tensor, values: Tensor, queries: Sequence[Tensor] = ()) -> Prefilled:
+    """A chunk that no model ran, whose keys and queries no position turns."""
+    model = cast(MLLM, SimpleNamespace(rotate=lambda states, positions: states))
+    kv = KV(keys, values, tokens.positions)
+    return Prefilled(model, tokens, kv, tokens.positions, list(queries), [None] * len(queries))
 
 
 def test_pooling_averages_unrotated_keys_of_neighbours_and_leaves_text():
     tokens = VideoTokens.of_frames(torch.zeros(2, 7, 8), 0)
     tokens = replace(tokens, is_text=tokens.positions % 7 == 0)  # each frame: a word, then 6 visual tokens
-    kv = KV(torch.arange(14.0).view(1, 1, 14, 1), -torch.arange(14.0).view(1, 1, 14, 1), tokens.positions)
-    chunk = Prefilled(None, tokens, kv, tokens.positions, [])
+    chunk = by_hand(tokens, torch.arange(14.0).view(1, 1, 14, 1), -torch.arange(14.0).view(1, 1, 14, 1))
     halves, thirds = Pool().reduce(chunk, 2), Pool().reduce(chunk, 3)
     assert halves.keys.flatten().tolist() == [0, 1.5, 3.5, 5.5, 7, 8.5, 10.5, 12.5]
     assert torch.equal(halves.values, -halves.keys)
@@ -175,8 +184,7 @@ def test_pooling_averages_unrotated_keys_of_neighbours_and_leaves_text():
 
 def test_a_pooling_window_longer_than_a_frame_takes_whole_frames():
     tokens = VideoTokens.of_frames(torch.zeros(4, 6, 8), 0)
-    kv = KV(torch.arange(24.0).view(1, 1, 24, 1), torch.zeros(1, 1, 24, 1), tokens.positions)
-    reduced = Pool().reduce(Prefilled(None, tokens, kv, tokens.positions, []), 12)
+    reduced = Pool().reduce(by_hand(tokens, torch.arange(24.0).view(1, 1, 24, 1), torch.zeros(1, 1, 24, 1)), 12)
     assert reduced.keys.flatten().tolist() == [5.5, 17.5]
     assert reduced.positions.tolist() == [5, 17]
 
@@ -185,7 +193,7 @@ def test_merging_joins_equal_keys_first():
     keys = torch.eye(4).repeat_interleave(2, dim=0).view(1, 1, 8, 4)
     tokens = VideoTokens.of_frames(torch.zeros(1, 8, 8), 0)
     values = torch.arange(8.0).view(1, 1, 8, 1)
-    reduced = Merge().reduce(Prefilled(None, tokens, KV(keys, values, tokens.positions), tokens.positions, []), 2)
+    reduced = Merge().reduce(by_hand(tokens, keys, values), 2)
     assert torch.equal(reduced.keys[0, 0], torch.eye(4))
     assert reduced.values.flatten().tolist() == [0.5, 2.5, 4.5, 6.5]
 
@@ -198,26 +206,32 @@ def test_scores_prefer_what_their_papers_say():
     keys[7] = -keys[7] * 3  # frame 1, place 2 shows something else
     values = torch.ones(20, 8)
     values[11] *= 9
-    chunk = Prefilled(None, tokens, KV(keys[None, None], values[None, None], tokens.positions), tokens.positions, [])
+    chunk = by_hand(tokens, keys[None, None], values[None, None])
     assert int(TemporalRedundancy().scores(chunk).argmax()) == 7
     assert int(ValueNorm().scores(chunk).argmax()) == 11
     values[7] *= 4
     assert int(Combination(parts=(TemporalRedundancy(), ValueNorm())).scores(chunk).argmax()) == 7
     keys = places[:1].repeat(20, 1)
     keys[3] = places[1]
-    chunk = replace(chunk, kv=KV(keys[None, None], values[None, None], tokens.positions))
+    chunk = by_hand(tokens, keys[None, None], values[None, None])
     assert int(KeyDiff().scores(chunk).argmax()) == 3
 
 
-def test_attention_scores_are_the_mass_the_last_tokens_give(model, pixels):
+@pytest.mark.parametrize("scale", [None, 0.7])
+def test_attention_scores_are_the_mass_the_last_tokens_give(model, pixels, scale):
+    """With the decoder's own scale, which need not be 1 / sqrt(d_h)."""
     chunk = prefilled(model, chunks_of(model, pixels)[0])
+    if scale is not None:
+        chunk = replace(chunk, scales=[scale] * len(chunk.queries))
     n = len(chunk.tokens)
     mass = SnapKV(observers=1, kernel=1).scores(chunk)
     expected = torch.zeros(n)
     for layer, query in enumerate(chunk.queries):
         asked = model.rotate(query, chunk.run_positions)[:, -1:]
         keys = model.rotate(chunk.kv.keys[layer], chunk.run_positions).repeat_interleave(2, dim=0)
-        expected += (asked @ keys.mT * keys.shape[-1] ** -0.5).softmax(-1).mean(dim=(0, 1)) / len(chunk.queries)
+        expected += (asked @ keys.mT * (scale or keys.shape[-1] ** -0.5)).softmax(-1).mean(dim=(0, 1)) / len(
+            chunk.queries
+        )
     torch.testing.assert_close(mass, expected)
     torch.testing.assert_close(mass.sum(), torch.tensor(1.0))
 
@@ -228,8 +242,7 @@ def test_observers_are_kept_as_far_as_they_fill_a_quarter_of_what_a_level_keeps(
     tokens = VideoTokens.of_frames(torch.zeros(8, 16, 8), 0)  # 128 tokens
     generator = torch.Generator().manual_seed(0)
     keys, queries = torch.randn(2, 1, 128, 8, generator=generator), torch.randn(2, 4, 128, 8, generator=generator)
-    model = SimpleNamespace(rotate=lambda states, positions: states)
-    chunk = Prefilled(model, tokens, KV(keys, keys, tokens.positions), tokens.positions, list(queries))
+    chunk = by_hand(tokens, keys, keys, list(queries))
     kept = {level: set(SnapKV(observers=12).reduce(chunk, level).positions.tolist()) for level in (2, 4, 8, 32, 64)}
     for level, observers in {2: 12, 4: 8, 8: 4, 32: 1, 64: 0}.items():
         assert len(kept[level]) == 128 // level

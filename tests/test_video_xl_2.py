@@ -6,6 +6,7 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,6 +19,7 @@ from videox2l.cli import main
 from videox2l.compression.group_pooling import GroupPooling
 from videox2l.compression.pool import Pool
 from videox2l.errors import ModelError, SettingsError
+from videox2l.index.builder import IndexProgress
 from videox2l.index.reload import load_cache
 from videox2l.models.base import Turn
 from videox2l.models.load import load_model
@@ -40,7 +42,7 @@ def directory(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def engine(video_xl_2) -> VideoX2L:
+def engine(video_xl_2: VideoXL2) -> VideoX2L:
     """Chunks of one group of four frames."""
     return VideoX2L(video_xl_2, chunk_frames=4, selector=TopK(1))
 
@@ -103,7 +105,7 @@ def test_an_interrupted_index_goes_on_to_the_same_bytes(engine, made_clip, tmp_p
     expected = whole.index(made_clip)
     with pytest.raises(KeyboardInterrupt):
         resumed.index(made_clip, progress=interrupt)
-    seen = []
+    seen: list[IndexProgress] = []
     index = resumed.index(made_clip, progress=seen.append)
     assert [now.chunks for now in seen] == [2, 3]
     assert index.entries == expected.entries
@@ -176,7 +178,7 @@ def test_chunks_that_cut_groups_are_refused(video_xl_2):
         VideoX2L(video_xl_2, chunk_frames=(4, 10))
 
 
-def edit_config(directory: Path, name: str = "config.json", **changes) -> None:
+def edit_config(directory: Path, name: str = "config.json", **changes: Any) -> None:
     file = directory / name
     file.write_text(json.dumps(json.loads(file.read_text()) | changes))
 

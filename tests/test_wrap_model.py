@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from transformers import (
     AutoProcessor,
     Blip2Config,
     Blip2ForConditionalGeneration,
+    PreTrainedModel,
     TorchAoConfig,
 )
 
@@ -24,9 +26,11 @@ from videox2l import FrameArray, VideoX2L
 from videox2l.compression.pool import Pool
 from videox2l.errors import ModelError
 from videox2l.kv.cache import KVCache
+from videox2l.models.base import MLLM
 from videox2l.models.forward import Forward
 from videox2l.models.hugging_face import HuggingFaceMLLM
 from videox2l.models.load import load_model, wrap_model
+from videox2l.models.video_xl.adapter import VideoXL
 from videox2l.testing import tiny_models
 
 QUESTION = "What turns red?"
@@ -42,13 +46,20 @@ def qwen(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_models.build("qwen3_vl", tmp_path_factory.mktemp("qwen3_vl"))
 
 
-def held(directory: Path, **settings: object):
+def held(directory: Path, **settings: Any) -> tuple[Any, Any]:
     """A model and its processor as a user holds them."""
     model = AutoModelForImageTextToText.from_pretrained(directory, dtype=torch.float32, **settings)
     return model, AutoProcessor.from_pretrained(directory)
 
 
-def scores(model: HuggingFaceMLLM) -> torch.Tensor:
+def loaded(directory: Path, **settings: Any) -> HuggingFaceMLLM:
+    """A checkpoint by its adapter."""
+    model = load_model(directory, **settings)
+    assert isinstance(model, HuggingFaceMLLM)
+    return model
+
+
+def scores(model: MLLM) -> torch.Tensor:
     """Logits behind a short video and a question, through chunks, store and cache."""
     noise = torch.rand(4, 3, 9, 11, generator=torch.Generator().manual_seed(1))
     pixels = (nn.functional.interpolate(noise, (72, 88), mode="bilinear") * 255).to(torch.uint8)
@@ -75,7 +86,7 @@ def test_it_is_named_as_one_likes(qwen: Path) -> None:
 
 
 @torch.no_grad()
-def own_logits(model) -> torch.Tensor:
+def own_logits(model: PreTrainedModel) -> torch.Tensor:
     return model(input_ids=torch.arange(5)[None]).logits
 
 
@@ -159,7 +170,7 @@ def test_the_processors_chat_template_comes_before_the_tokenizers(qwen: Path) ->
         (lambda processor: delete(processor, "video_processor"), "no video_processor: pass processor=AutoProcessor"),
     ],
 )
-def test_a_processor_that_lacks_something_says_what(qwen: Path, take, missing: str) -> None:
+def test_a_processor_that_lacks_something_says_what(qwen: Path, take: Callable[[Any], object], missing: str) -> None:
     model, processor = held(qwen)
     with pytest.raises(ModelError, match=missing):
         wrap_model(model, take(processor))
@@ -170,7 +181,7 @@ def delete(part: object, name: str) -> object:
     return part
 
 
-def test_what_is_no_model_that_can_be_driven_is_refused(qwen: Path, video_xl) -> None:
+def test_what_is_no_model_that_can_be_driven_is_refused(qwen: Path, video_xl: VideoXL) -> None:
     model, processor = held(qwen)
     for other in (nn.DataParallel(model), video_xl, "org/model"):
         with pytest.raises(ModelError, match="is not a model of transformers"):
@@ -205,21 +216,21 @@ def with_template(processor):
     return processor
 
 
-def a_value(model) -> None:
+def a_value(model: PreTrainedModel) -> None:
     model.get_input_embeddings().weight[123, 7] *= 1.001
 
 
-def two_rows(model) -> None:
+def two_rows(model: PreTrainedModel) -> None:
     """They change places: the sum of all is the same."""
     weight = model.get_input_embeddings().weight
     weight[[100, 101]] = weight[[101, 100]]
 
 
-def a_bias(model) -> None:
+def a_bias(model: PreTrainedModel) -> None:
     next(parameter for name, parameter in model.named_parameters() if name.endswith("bias"))[0] += 1e-3
 
 
-def a_setting(model) -> None:
+def a_setting(model: PreTrainedModel) -> None:
     model.config.text_config.rms_norm_eps = 1e-5
 
 
@@ -303,7 +314,7 @@ def test_a_decoder_that_is_wrapped_by_itself_is_refused(qwen: Path) -> None:
     """A rotary module set on the wrapper would not be the decoder's."""
     model, processor = held(qwen)
     model.model.language_model = lora(model.model.language_model)
-    with pytest.raises(ModelError, match=r"the decoder is a PeftModel .*: wrap the whole model"):
+    with pytest.raises(ModelError, match=r"the decoder is of type PeftModel .*: wrap the whole model"):
         wrap_model(model, processor)
 
 
@@ -311,14 +322,14 @@ def test_quantized_weights_are_driven_and_have_a_fingerprint_of_their_own(qwen: 
     pytest.importorskip("accelerate")
     quantization = pytest.importorskip("torchao.quantization")
     settings = TorchAoConfig(quantization.Int8WeightOnlyConfig())
-    plain, loaded = load_model(qwen, device="cpu"), load_model(qwen, device="cpu", quantization_config=settings)
+    plain, quantized = (loaded(qwen, device="cpu", quantization_config=chosen) for chosen in (None, settings))
     wrapped, again = (wrap_model(*held(qwen, quantization_config=settings)) for _ in range(2))
     expected = scores(plain)
-    for model in (loaded, wrapped):
+    for model in (quantized, wrapped):
         assert type(model.decoder.layers[0].self_attn.q_proj.weight) is not nn.Parameter
         assert model.dtype == torch.float32
         assert nn.functional.cosine_similarity(scores(model), expected).min() > 0.95
-    assert loaded.fingerprint != plain.fingerprint
+    assert quantized.fingerprint != plain.fingerprint
     assert wrapped.fingerprint == again.fingerprint != wrap_model(*held(qwen)).fingerprint
 
 
@@ -336,11 +347,10 @@ def test_layers_that_come_from_the_disk_when_they_run_are_driven(directory: Path
     expected = scores(load_model(directory, device="cpu"))
     model, _ = held(directory)
     decoder = next(name for name, module in model.named_modules() if module is model.get_decoder())
-    places = dict.fromkeys(
-        (re.match(rf"({decoder}\.(layers\.)?|model\.)?\w+", name)[0] for name in model.state_dict()), "cpu"
-    )
+    matches = (re.match(rf"({decoder}\.(layers\.)?|model\.)?\w+", name) for name in model.state_dict())
+    places = {match[0]: "cpu" for match in matches if match}
     places |= {f"{decoder}.layers.1": "disk", f"{decoder}.embed_tokens": "disk"}
-    mapped = load_model(directory, device_map=places)
+    mapped = loaded(directory, device_map=places)
     assert mapped.model.get_input_embeddings().weight.is_meta
     assert not any(hasattr(module, "_hf_hook") for module in mapped.rope.modules())  # it would hold on to weights
     assert (mapped.device, mapped.dtype) == (torch.device("cpu"), torch.float32)
@@ -357,7 +367,8 @@ def spread(adapter: HuggingFaceMLLM) -> None:
 
     def put(module: nn.Module, device: str) -> None:
         for part in module.modules():
-            for held in (part._parameters, part._buffers):
+            stores: tuple[dict[str, Any], ...] = (part._parameters, part._buffers)
+            for held in stores:
                 for name, tensor in held.items():
                     if tensor is not None and tensor.device.type != "cuda":
                         held[name] = torch.empty(tensor.shape, dtype=tensor.dtype, device=device)
@@ -381,7 +392,7 @@ def test_layers_on_several_devices_share_one_cache(directory: Path, monkeypatch:
         cache.length += positions.shape[-1]
 
     monkeypatch.setattr(KVCache, "advance", advance)  # its own reads a value, which pretended tensors do not have
-    adapter = load_model(directory, device="cpu")
+    adapter = loaded(directory, device="cpu")
     with FakeTensorMode(), torch.no_grad():
         spread(adapter)
         home = torch.device("cuda:0")

@@ -125,7 +125,7 @@ def test_needles_lie_over_footage_which_loops_where_it_is_short(tmp_path: Path):
     clip = write_clip(tmp_path / "clip.mp4", (np.full((48, 64, 3), 40 * i, np.uint8) for i in range(6)), fps=2)  # 3 s
     settings = NeedleSettings(minutes=0.2, format=VideoFormat(fps=4, width=64, height=64), haystacks=(clip,))
     report = synthesise(tmp_path / "out", 1, settings)
-    assert report.notes[0] == "clip.mp4 lasts 3.0 s and the videos 12.0 s: looped"
+    assert report.notes[0] == "clip.mp4 is repeated: it lasts 3.0 s, and the videos 12.0 s"
     levels = [  # the frame's middle, which no needle covers
         float(pixels[:, 30:34, 31:33].float().mean())
         for chunk in open_video(tmp_path / "out" / "needles-00000.mp4", Sampling(fps=2)).chunks(50)

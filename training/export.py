@@ -47,7 +47,10 @@ def export_model(vision: VisionModel, model: LanguageModel, directory: Path) -> 
             "image_std": [PIXEL_STD] * 3,
         },
     )
-    write_json(directory / "generation_config.json", {"do_sample": False, "eos_token_id": model.config.eos_token_id})
+    write_json(
+        directory / "generation_config.json",
+        {"do_sample": False, "eos_token_id": model.config.eos_token_id, "trained_on_conversations": False},
+    )
     save_tokenizer(directory)
     weights: dict[str, Tensor] = {"model.embed_tokens.weight": model.word_table()}
     weights |= {f"model.{name}": value for name, value in model.decoder.state_dict().items()}

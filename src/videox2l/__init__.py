@@ -5,6 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from videox2l.version import __version__
+
 if TYPE_CHECKING:
     from videox2l.answering.answer import Answer
     from videox2l.answering.generation import Generation
@@ -17,9 +19,8 @@ if TYPE_CHECKING:
     from videox2l.selection.manual import Manual
     from videox2l.selection.one_level import OneLevel
     from videox2l.selection.top_k import TopK
+    from videox2l.types import Moment
     from videox2l.video import FrameArray, Sampling
-
-__version__ = "0.1.0"
 
 __all__ = [
     "Answer",
@@ -29,6 +30,7 @@ __all__ = [
     "FrameArray",
     "Generation",
     "Manual",
+    "Moment",
     "OneLevel",
     "Sampling",
     "SummaryTokens",
@@ -36,6 +38,7 @@ __all__ = [
     "VideoIndex",
     "VideoX2L",
     "VideoX2LError",
+    "__version__",
 ]
 
 _HOMES = {
@@ -46,6 +49,7 @@ _HOMES = {
     "FrameArray": "video",
     "Generation": "answering.generation",
     "Manual": "selection.manual",
+    "Moment": "types",
     "OneLevel": "selection.one_level",
     "Sampling": "video",
     "SummaryTokens": "compression.summary_tokens",

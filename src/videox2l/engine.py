@@ -12,9 +12,11 @@ import torch
 from videox2l.answering.answer import Answer
 from videox2l.answering.generation import Generation
 from videox2l.answering.stream import AnswerStream, Clock
+from videox2l.checks import check_kind, check_number, check_question, check_text
 from videox2l.compression.base import Compressor
 from videox2l.compression.registry import compressor_for
 from videox2l.errors import QuestionError, SettingsError
+from videox2l.find import find_in
 from videox2l.index.builder import IndexProgress, index_video
 from videox2l.index.reload import load_cache
 from videox2l.index.spec import IndexSpec
@@ -22,20 +24,21 @@ from videox2l.index.video_index import VideoIndex
 from videox2l.models.base import MLLM, Turn
 from videox2l.models.load import load_model, wrap_model
 from videox2l.oracles.base import Oracle
-from videox2l.oracles.registry import make_oracle
+from videox2l.oracles.registry import ORACLES, make_oracle
+from videox2l.oracles.time import TimeOracle
 from videox2l.selection.base import Selector
-from videox2l.selection.registry import make_selector
+from videox2l.selection.registry import SELECTORS, make_selector
 from videox2l.store import Store, open_store
 from videox2l.tracks.contrastive_head import ContrastiveHead
-from videox2l.tracks.dual_encoder import DualEncoder, HubDualEncoder
+from videox2l.tracks.dual_encoder import DualEncoder, HubDualEncoder, find_encoder
 from videox2l.tracks.embeddings import Embeddings
 from videox2l.tracks.thumbnails import Thumbnails
 from videox2l.tracks.track import Track
-from videox2l.types import Selection
+from videox2l.types import Moment, Selection
 from videox2l.video import Sampling, open_video
 
 
-@dataclass
+@dataclass(repr=False)
 class VideoX2L:
     """A multimodal LLM that answers questions about long videos from KVs compressed at several levels.
 
@@ -47,7 +50,9 @@ class VideoX2L:
     selector: what chooses each chunk's level, by name with its defaults or made already, as `TopK(k=5)`; by default
         the 3 best chunks are read at the finest level.
     encoder: the dual encoder that embeds frames for the contrastive oracle; none by default.
-    store: where indexes are kept; in memory by default.
+    reads_times: whether times that a question names, as "at 1:23", come before the oracle's scores (see `TimeOracle`);
+        they do by default.
+    store: where indexes are kept; the user's cache directory by default.
     processor: of a transformers model, as AutoProcessor gives it.
     Raises: SettingsError for settings that contradict each other; ModelError for a model that can't be driven.
     """
@@ -58,7 +63,8 @@ class VideoX2L:
     oracle: str | Oracle = "attention"
     selector: str | Selector = "top_k"
     encoder: DualEncoder | None = None
-    store: Store = field(default_factory=lambda: open_store("ram"))
+    reads_times: bool = True
+    store: Store = field(default_factory=lambda: open_store("disk"))
     processor: InitVar[Any] = None
 
     def __post_init__(self, processor: Any) -> None:
@@ -79,6 +85,12 @@ class VideoX2L:
         oracle = make_oracle(self.oracle, encoder=self.encoder)
         make_selector(self.selector).check(self.compressor.levels, oracle.levels)
 
+    def __repr__(self) -> str:
+        levels = ",".join(map(str, self.compressor.levels))
+        oracle = ORACLES.name(make_oracle(self.oracle, encoder=self.encoder))
+        selector = SELECTORS.name(make_selector(self.selector))
+        return f"VideoX2L({self.model.name}, {self.model.device}, levels {levels}, oracle {oracle}, {selector})"
+
     @classmethod
     def from_pretrained(
         cls,
@@ -95,7 +107,7 @@ class VideoX2L:
         oracle: str | Oracle | None = None,
         compressor: str | Compressor | None = None,
         compression: Mapping[str, Any] | None = None,
-        store: str | Path | Store = "ram",
+        store: str | Path | Store = "disk",
         **settings: Any,
     ) -> Self:
         """Load a model by hub id, directory, or "nano" for the bundled one.
@@ -106,10 +118,16 @@ class VideoX2L:
         oracle: by default "contrastive" where there is an encoder, else "attention".
         compressor: by name, or one made already.
         compression: settings of a compressor by name, or of the default one.
-        store: "ram", "disk" (the cache directory), or a directory.
+        store: "disk", the user's cache directory; "ram"; or a directory.
         settings: further fields of this class.
         Raises: ModelError, SettingsError.
         """
+        store = open_store(store)  # what can be refused before a model is loaded
+        if isinstance(encoder, str | Path):
+            if not ContrastiveHead.is_at(encoder):
+                find_encoder(encoder)
+        elif encoder is not None:
+            check_kind(encoder, DualEncoder, "encoder", "a CLIP or SigLIP hub id or directory, or a DualEncoder")
         mllm = load_model(
             model,
             device,
@@ -130,7 +148,7 @@ class VideoX2L:
         oracle = oracle or ("contrastive" if encoder else "attention")
         if compressor is None or isinstance(compressor, str):
             compressor = compressor_for(mllm, compressor, **(compression or {}))
-        return cls(mllm, compressor, encoder=encoder, oracle=oracle, store=open_store(store), **settings)
+        return cls(mllm, compressor, encoder=encoder, oracle=oracle, store=store, **settings)
 
     def index(
         self,
@@ -148,13 +166,13 @@ class VideoX2L:
         spec = IndexSpec.of(source.spec(self._chunk_sizes), self.model, self.compressor)
         return index_video(source, spec, self.store, self.model, self.compressor, self._tracks, progress)
 
-    def ask(self, index: VideoIndex, question: str, **settings: Any) -> Answer:
-        """Answer a question about an indexed video; see `stream` for the settings and errors."""
-        return self.stream(index, question, **settings).answer
+    def ask(self, video: Any, question: str, **settings: Any) -> Answer:
+        """Answer a question about a video; see `stream` for the arguments and errors."""
+        return self.stream(video, question, **settings).answer
 
     def stream(
         self,
-        index: VideoIndex,
+        video: Any,
         question: str,
         *,
         oracle: str | Oracle | None = None,
@@ -165,21 +183,29 @@ class VideoX2L:
     ) -> AnswerStream:
         """Answer a question piece by piece: iterate over the text, then read `.answer`.
 
-        oracle, selector: instead of this engine's. history: earlier turns, which stay in the context. finished: called
-        once with the finished answer.
-        Raises: QuestionError if the question is empty or too long; SettingsError, also if another model made the index.
+        video: an index, or a video as for `index`, which is then made or found in the store first.
+        oracle, selector: instead of this engine's. history: earlier turns, which stay in the context; a model that was
+        not trained on conversations is asked without them, and the answer says so. finished: called once with the
+        finished answer.
+        Raises: QuestionError if the question is empty or too long; SettingsError, also if another model made the index;
+        for a video that has no index yet, what `index` raises.
         """
         check_question(question)
+        generation = Generation() if generation is None else generation
+        check_kind(generation, Generation, "generation", "for example Generation(max_new_tokens=64)")
+        index = self._indexed(video)
         index.spec.check_model(self.model)
         clock = Clock()
-        ids = self.model.question_ids(question, history)
+        alone = self._alone_notes if history else ()
+        ids = self.model.question_ids(question, () if alone else history)
         self._check_length(len(ids))
         with clock("relevance"), torch.no_grad():
             selection = self._select(index, question, oracle or self.oracle, selector or self.selector)
-        generation = generation or Generation()
+        room = len(ids) + min(generation.max_new_tokens, self.model.max_positions)  # a longer answer makes its own room
         with clock("load"), torch.no_grad():
-            cache = load_cache(self.model, index, selection.levels, room=len(ids) + generation.max_new_tokens)
-        selection = replace(selection, notes=(*selection.notes, *self._context_notes(cache.next_position + len(ids))))
+            cache = load_cache(self.model, index, selection.levels, room)
+        context = self._context_notes(cache.next_position + len(ids))
+        selection = replace(selection, notes=(*alone, *selection.notes, *context))
         return AnswerStream(
             model=self.model,
             index=index,
@@ -192,16 +218,43 @@ class VideoX2L:
             finished=finished,
         )
 
-    def chat(self, index: VideoIndex) -> Chat:
-        """A conversation about an indexed video."""
-        return Chat(self, index)
+    def chat(self, video: Any) -> Chat:
+        """A conversation about a video, given as for `stream`."""
+        return Chat(self, self._indexed(video))
+
+    def find(self, video: Any, text: str, k: int = 5) -> tuple[Moment, ...]:
+        """The moments of a video that show what a text names, to the second, the best first.
+
+        video: as for `stream`. text: as "orange heart", or a question. k: how many moments at most.
+        Raises: SettingsError if there is no encoder; QuestionError if there is no text; what `stream` raises.
+        """
+        if self.encoder is None:
+            raise SettingsError("finding moments needs a dual encoder: pass encoder= with a CLIP or SigLIP hub id")
+        check_text(text)
+        check_number(k, 1, "k", "moments")
+        index = self._indexed(video)
+        return find_in(self.encoder, text, index.embeddings(self.encoder), index.spec.video.end_s, k)
+
+    def _indexed(self, video: Any) -> VideoIndex:
+        return video if isinstance(video, VideoIndex) else self.index(video)
 
     def _select(self, index: VideoIndex, question: str, oracle: str | Oracle, selector: str | Selector) -> Selection:
         oracle, selector = make_oracle(oracle, encoder=self.encoder), make_selector(selector)
         if not selector.needs_scores:
-            return selector.select(None, index)
-        selection = selector.select(oracle.score(self.model, index, question), index)
-        return replace(selection, notes=(*oracle.notes(question), *selection.notes))
+            return replace(selector.select(None, index), selector=SELECTORS.describe(selector))
+        name = ORACLES.name(oracle)
+        if self.reads_times and oracle.takes_times:
+            oracle = TimeOracle(oracle)
+        scores = oracle.score(self.model, index, question)
+        selection = selector.select(scores.chunks, index)
+        return replace(
+            selection,
+            notes=(*oracle.notes(index, question), *selection.notes),
+            frames=scores.frames,
+            named=scores.named,
+            oracle=name,
+            selector=SELECTORS.describe(selector),
+        )
 
     @property
     def _chunk_sizes(self) -> tuple[int, ...]:
@@ -218,6 +271,14 @@ class VideoX2L:
                 f"{self.model.max_positions} in all: shorten them"
             )
 
+    @property
+    def _alone_notes(self) -> tuple[str, ...]:
+        """Says so where earlier turns are left out, for a model that was not trained on them."""
+        if self.model.trained_on_conversations:
+            return ()
+        name = self.model.name
+        return (f"{name} was not trained on conversations: every question is asked without the earlier turns",)
+
     def _context_notes(self, positions: int) -> tuple[str, ...]:
         """Says so where video and question reach beyond the positions that the model was trained on."""
         if positions <= self.model.max_positions:
@@ -228,18 +289,23 @@ class VideoX2L:
         )
 
 
-def check_question(question: str) -> None:
-    """Raises: QuestionError if there is nothing asked."""
-    if not question.strip():
-        raise QuestionError("the question is empty: ask something about the video")
-
-
 class Chat:
-    """A conversation about one video: earlier turns stay in the context, every turn selects chunks anew."""
+    """A conversation about one video: earlier turns stay in the context, every turn selects chunks anew.
+
+    A model that was not trained on conversations is asked every question alone; the second answer says so in a note.
+    """
 
     def __init__(self, engine: VideoX2L, index: VideoIndex):
         self.engine, self.index = engine, index
         self.turns: list[Turn] = []
+
+    def __repr__(self) -> str:
+        return f"Chat({self.index.video_name!r}, {self.engine.model.name}, {len(self.turns)} turns)"
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know before the first question."""
+        return self.engine._alone_notes
 
     def ask(self, question: str, **settings: Any) -> Answer:
         """Ask the next question; settings as for `VideoX2L.stream`."""
@@ -247,7 +313,9 @@ class Chat:
 
     def stream(self, question: str, **settings: Any) -> AnswerStream:
         """Ask the next question and iterate over the answer's text; the turn counts once it is finished."""
-        return self.engine.stream(self.index, question, history=tuple(self.turns), finished=self._remember, **settings)
+        was_said = not self.engine.model.trained_on_conversations and len(self.turns) > 1
+        history = () if was_said else tuple(self.turns)
+        return self.engine.stream(self.index, question, history=history, finished=self._remember, **settings)
 
     def _remember(self, answer: Answer) -> None:
         self.turns.append(Turn(answer.question, answer.text))

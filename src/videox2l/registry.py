@@ -46,7 +46,15 @@ class Registry(Generic[T]):
                     raise SettingsError(
                         f"{self.kind} {name!r} of the package {package} does not load ({error}): mend or remove it"
                     ) from error
-        raise SettingsError(f"{self.kind} {name!r} is unknown: pass one of {', '.join(self.names)}")
+        raise self._unknown(name)
+
+    def check(self, name: str) -> None:
+        """Raises: SettingsError for an unknown name; nothing is imported."""
+        if name not in self.names:
+            raise self._unknown(name)
+
+    def _unknown(self, name: str) -> SettingsError:
+        return SettingsError(f"{self.kind} {name!r} is unknown: pass one of {', '.join(self.names)}")
 
     def settings(self, name: str) -> tuple[str, ...]:
         """The settings that the class of a name takes."""
@@ -70,13 +78,16 @@ class Registry(Generic[T]):
             raise SettingsError(f"{self.kind} {name} needs {missing[0]}: pass a value for it")
         return self[name](**settings)
 
-    def describe(self, chosen: T) -> dict[str, Any]:
-        """An instance as plain data: the name of its class, "module:Class" for one that has none, and its settings."""
+    def name(self, chosen: T) -> str:
+        """The name of an instance's class, "module:Class" for one that has none."""
         home = f"{type(chosen).__module__}:{type(chosen).__qualname__}"
         name = next((name for name, ours in self._ours.items() if ours == home), home)
-        name = next((point.name for point in self._added() if point.value == home), name)
+        return next((point.name for point in self._added() if point.value == home), name)
+
+    def describe(self, chosen: T) -> dict[str, Any]:
+        """An instance as plain data: its name and its settings."""
         settings = {field.name: getattr(chosen, field.name) for field in fields(chosen) if field.init}  # type: ignore[arg-type]
-        return {"name": name} | {setting: self._plain(value) for setting, value in settings.items()}
+        return {"name": self.name(chosen)} | {setting: self._plain(value) for setting, value in settings.items()}
 
     def _plain(self, value: Any) -> Any:
         if isinstance(value, tuple | list):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -70,6 +70,14 @@ class VideoSpec:
     times_s: tuple[float, ...]
     end_s: float
     chunk_frames: tuple[int, ...]
+
+    @property
+    def sampling(self) -> dict[str, Any]:
+        """How many frames were sampled, from when to when, and how many a second, as plain data."""
+        frames, start_s = len(self.times_s), self.times_s[0]
+        span_s = self.times_s[-1] - start_s
+        fps = round((frames - 1) / span_s, 4) if span_s else None
+        return {"frames": frames, "start_s": start_s, "end_s": self.end_s, "fps": fps}
 
 
 @dataclass(frozen=True)
@@ -175,6 +183,53 @@ Positions = Literal["contiguous", "original"]
 
 
 @dataclass(frozen=True)
+class FrameScores:
+    """How relevant single frames are to a question.
+
+    time_s: float64 (n,), ascending: when the frames are shown; of frames that are encoded together, the first.
+    scores: (n,), higher is more relevant; comparable only within one question.
+    match: (n,), the probability that a frame shows what was asked for, where the encoder was calibrated to say it.
+    """
+
+    time_s: Tensor
+    scores: Tensor
+    match: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What an oracle says of a video and a question.
+
+    chunks: relevance of each chunk, finite, (chunks,); higher is more relevant; comparable only within one question.
+    frames: those of single frames, where the oracle scores them.
+    named: the moments that the question itself names by clear times.
+    """
+
+    chunks: Tensor
+    frames: FrameScores | None = None
+    named: tuple[Moment, ...] = ()
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A stretch of a video that an answer came from, or that a search found.
+
+    start_s, end_s: its span in seconds, the end exclusive.
+    peak_s: when its best frame is shown; None where only chunks were scored, or the question names the time.
+    score: of the best frame, or of the chunk; None where nothing was scored, or the question names the time.
+    confidence: from 0 to 1, how sure it is that this shows what was asked for: the encoder's own probability if it was
+        calibrated, else how unlikely it is that chance alone lifts a frame so far above the others. None where only
+        chunks were scored.
+    """
+
+    start_s: float
+    end_s: float
+    peak_s: float | None = None
+    score: float | None = None
+    confidence: float | None = None
+
+
+@dataclass(frozen=True)
 class Selection:
     """A level for every chunk, and the relevance scores that led to it.
 
@@ -184,12 +239,20 @@ class Selection:
     moments: the chunks that were chosen to be read in full detail, the most relevant first, or in temporal order where
         nothing was scored.
     notes: what the user should know about how it came about.
+    frames: relevance of single frames, where the oracle gives it.
+    named: the moments that the question itself names by clear times.
+    oracle: the name of what scored; None where nothing was scored.
+    selector: the name and settings of what selected, as plain data.
     """
 
     levels: tuple[int, ...]
     scores: tuple[float, ...] | None
     moments: tuple[int, ...]
     notes: tuple[str, ...] = ()
+    frames: FrameScores | None = None
+    named: tuple[Moment, ...] = ()
+    oracle: str | None = None
+    selector: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -201,6 +264,7 @@ class ChunkReport:
     score: its relevance to the question; None where nothing was scored.
     level: the level it was read at, a nominal compression ratio.
     ratio: its real compression ratio, raw tokens for each KV that was read; None where none was.
+    is_chosen: whether the selector chose it to be read in full detail; the first and last chunk are read so anyway.
     """
 
     index: int
@@ -209,3 +273,4 @@ class ChunkReport:
     score: float | None
     level: int
     ratio: float | None
+    is_chosen: bool

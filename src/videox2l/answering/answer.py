@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from videox2l.index.video_index import VideoIndex
-from videox2l.types import ChunkReport
+from videox2l.times import clock
+from videox2l.types import ChunkReport, Moment, Selection
+from videox2l.version import __version__
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Answer:
     """An answer to one question.
 
-    moments: the chunks it came from: those that the selector chose to read in full detail, the most relevant first.
+    text: the answer.
+    chunks: what was read of every chunk, and how.
+    moments: where in the video it came from, the best first: in the chunks that were chosen to be read in full detail,
+        where single frames were scored, to the second; none where no frame stands out. Else these chunks. Where the
+        question names clear times, these times.
     cache_tokens: prompt and video tokens in the cache it was decoded from; full_cache_tokens: the same without
-    compression. timings_s: seconds by stage. notes: what the user should know, as words the model has no token for.
+    compression. timings_s: seconds by stage. model: its name. index_reused: whether the store had the index.
+    question: what was asked. selection: each chunk's level, and what chose it. index: of the video.
+    notes: what the user should know, as words the model has no token for.
     """
 
     text: str
@@ -31,14 +39,26 @@ class Answer:
     model: str
     index_reused: bool
     question: str
-    moments: tuple[ChunkReport, ...]
-    index: VideoIndex = field(repr=False)
+    moments: tuple[Moment, ...]
+    selection: Selection
+    index: VideoIndex
     notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        at = ", ".join(clock(moment.start_s if moment.peak_s is None else moment.peak_s) for moment in self.moments)
+        return f"Answer({self.text!r}, moments: {at or 'none'}, {self.cache_tokens} of {self.full_cache_tokens} tokens)"
 
     def to_json(self) -> dict[str, Any]:
         """The object that `videox2l ask --json` prints."""
         return {
+            "question": self.question,
             "answer": self.text,
+            "moments": [asdict(moment) for moment in self.moments],
+            "video": self.index.video_name,
+            "duration_s": round(self.index.duration_s, 3),
+            "sampling": self.index.spec.video.sampling,
+            "oracle": self.selection.oracle,
+            "selector": dict(self.selection.selector),
             "chunks": [asdict(chunk) for chunk in self.chunks],
             "cache_tokens": self.cache_tokens,
             "full_cache_tokens": self.full_cache_tokens,
@@ -46,10 +66,11 @@ class Answer:
             "model": self.model,
             "index_reused": self.index_reused,
             "notes": list(self.notes),
+            "version": __version__,
         }
 
     def plot(self, file: str | Path | None = None) -> Figure:
-        """Draw the timeline: relevance and level of every chunk, with its thumbnail.
+        """Draw the timeline: relevance and level of every chunk, and pictures of the moments among others.
 
         file: where to save the picture; its ending gives the format.
         Raises: SettingsError if the format is unknown, StoreError if the file can't be written.
@@ -61,6 +82,8 @@ class Answer:
             f"{self.cache_tokens} of {self.full_cache_tokens} tokens in the cache "
             f"({self.full_cache_tokens / self.cache_tokens:.1f}x smaller)",
             self.chunks,
+            self.moments,
+            self.selection.frames,
             self.index.thumbnails,
         )
         if file is not None:

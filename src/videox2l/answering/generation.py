@@ -36,7 +36,7 @@ class Generation:
     repetition_penalty: above 1, tokens of the question and of the answer so far become less likely; 1 changes nothing.
         None, the default, is the checkpoint's own value, whatever the temperature.
     stop: strings that end the answer and are left out of it. Default: none.
-    seed: of the sampling; the same seed gives the same answer. Default 0.
+    seed: of the sampling; the same seed gives the same answer. From -2**63 up to 2**64 - 1; default 0.
     Raises: SettingsError if a value is out of its domain.
     """
 
@@ -67,6 +67,9 @@ class Generation:
             raise SettingsError(
                 f"stop={self.stop!r} is not a tuple of strings with text in them: pass for example ('###',)"
             )
+
+        if not -(2**63) <= self.seed < 2**64:
+            raise SettingsError(f"seed={self.seed} does not fit into 64 bits: pass a smaller number")
 
     def decoding(self, own: Decoding) -> Decoding:
         """How a token is chosen by these settings, on a checkpoint with a way of its own."""

@@ -11,6 +11,7 @@ import torch
 
 from videox2l.answering.answer import Answer
 from videox2l.answering.generation import Generation, generate, stream_text
+from videox2l.answering.moments import answer_moments
 from videox2l.index.video_index import ChunkEntry, VideoIndex
 from videox2l.kv.cache import KVCache
 from videox2l.models.base import MLLM
@@ -33,10 +34,19 @@ class Clock:
             self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - started
 
 
-def chunk_report(entry: ChunkEntry, level: int, score: float | None) -> ChunkReport:
-    """What an answer says about a chunk that was read at a level."""
+def chunk_report(entry: ChunkEntry, selection: Selection) -> ChunkReport:
+    """What an answer says about a chunk."""
     chunk = entry.chunk
-    return ChunkReport(chunk.index, chunk.start_s, chunk.end_s, score, level, entry.ratio(level))
+    level = selection.levels[chunk.index]
+    return ChunkReport(
+        index=chunk.index,
+        start_s=chunk.start_s,
+        end_s=chunk.end_s,
+        score=None if selection.scores is None else selection.scores[chunk.index],
+        level=level,
+        ratio=entry.ratio(level),
+        is_chosen=chunk.index in selection.moments,
+    )
 
 
 class AnswerStream:
@@ -67,11 +77,8 @@ class AnswerStream:
         self._pieces = stream_text(generate(model, cache, ids, generation), model.tokenizer, generation.stop)
         self._text = ""
         self._finished = False
-        scores = selection.scores or (None,) * len(index.entries)
-        reports = tuple(
-            chunk_report(entry, level, score)
-            for entry, level, score in zip(index.entries, selection.levels, scores, strict=True)
-        )
+        reports = tuple(chunk_report(entry, selection) for entry in index.entries)
+        chosen = [reports[chunk] for chunk in selection.moments]
         unknown = model.unknown_words(question)
         notes = (f"{model.name} does not know: {', '.join(unknown)}",) if unknown else ()
         self._draft = Answer(
@@ -83,7 +90,8 @@ class AnswerStream:
             model=model.name,
             index_reused=index.reused,
             question=question,
-            moments=tuple(reports[chunk] for chunk in selection.moments),
+            moments=selection.named or answer_moments(chosen, selection.frames, index.spec.video.end_s),
+            selection=selection,
             index=index,
             notes=(*index.notes, *selection.notes, *notes),
         )

@@ -2,121 +2,49 @@
 
 from __future__ import annotations
 
+import os
+import re
 import sys
-from pathlib import Path
-from typing import Annotated
+from io import TextIOWrapper
+from typing import Annotated, Any
 
 import typer
 
-from videox2l.cli import needles
-from videox2l.cli.options import (
-    EngineOptions,
-    GenerationOptions,
-    Json,
-    SamplingOptions,
-    Verbose,
-    VideoArgument,
-    with_options,
-)
-from videox2l.cli.output import index_with_progress, print_answer, print_index, print_json
+from videox2l.cli import evaluation
+from videox2l.cli.ask import ask, index
+from videox2l.cli.chat import chat
+from videox2l.cli.find import find
+from videox2l.cli.help import Command, Group
+from videox2l.cli.needles import demo, synth
+from videox2l.cli.output import print_error, print_json
 from videox2l.errors import VideoX2LError
 
+UsageError: Any = typer.BadParameter.__base__
+"""What typer raises for a command line it can't read; it has no public name for it."""
+
 app = typer.Typer(
-    help="Ask questions about long videos from a KV cache compressed at two levels.",
+    cls=Group,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-
-@app.command()
-@with_options(engine_options=EngineOptions, sampling_options=SamplingOptions)
-def index(
-    video: VideoArgument,
-    engine_options: EngineOptions,
-    sampling_options: SamplingOptions,
-    verbose: Verbose = False,
-    as_json: Json = False,
-) -> None:
-    """Compress a video at every level and keep it in the store; goes on where it was interrupted."""
-    sampling = sampling_options.sampling()
-    engine = engine_options.engine()
-    made = index_with_progress(engine, video, sampling)
-    print_index(made, engine.compressor.passes, verbose, as_json)
-
-
-@app.command()
-@with_options(engine_options=EngineOptions, sampling_options=SamplingOptions, generation_options=GenerationOptions)
-def ask(
-    video: VideoArgument,
-    question: Annotated[str, typer.Argument(help="The question.")],
-    engine_options: EngineOptions,
-    sampling_options: SamplingOptions,
-    generation_options: GenerationOptions,
-    plot: Annotated[Path | None, typer.Option(help="Save a timeline of relevance and levels here.")] = None,
-    verbose: Verbose = False,
-    as_json: Json = False,
-) -> None:
-    """Answer a question about a video, indexing it first if the store does not have it."""
-    from videox2l.engine import check_question
-
-    check_question(question)
-    sampling, generation = sampling_options.sampling(), generation_options.generation(engine_options.seed)
-    engine = engine_options.engine()
-    made = index_with_progress(engine, video, sampling)
-    answer = engine.ask(made, question, generation=generation)
-    if plot is not None:
-        answer.plot(plot)
-    print_answer(answer, verbose, as_json)
-
-
-@app.command()
-@with_options(engine_options=EngineOptions, sampling_options=SamplingOptions, generation_options=GenerationOptions)
-def chat(
-    video: VideoArgument,
-    engine_options: EngineOptions,
-    sampling_options: SamplingOptions,
-    generation_options: GenerationOptions,
-    as_json: Json = False,
-) -> None:
-    """Talk about a video: a question a line, until an empty line or the end of input."""
-    sampling, generation = sampling_options.sampling(), generation_options.generation(engine_options.seed)
-    engine = engine_options.engine()
-    conversation = engine.chat(index_with_progress(engine, video, sampling))
-    while question := read_question():
-        try:
-            stream = conversation.stream(question, generation=generation)
-            for piece in stream:
-                if not as_json:
-                    typer.echo(piece, nl=False)
-        except VideoX2LError as error:  # a bad question ends the turn, not the conversation
-            typer.echo(f"error: {error}", err=True)
-            continue
-        if as_json:
-            print_json(stream.answer.to_json())
-        else:
-            typer.echo()
-            print_answer(stream.answer, verbose=False, as_json=False, with_text=False)
-
-
-app.command()(needles.demo)
-app.command()(needles.synth)
-app.add_typer(needles.evaluation, name="eval")
-
-
-def read_question() -> str:
-    """The next line of input; empty at its end. The prompt is shown only to a person."""
-    if sys.stdin.isatty():
-        typer.echo("> ", nl=False, err=True)
-    return sys.stdin.readline().strip()
+app.command(cls=Command)(ask)
+app.command(cls=Command)(chat)
+app.command(cls=Command)(find)
+app.command(cls=Command)(index)
+app.command(cls=Command)(demo)
+app.command(cls=Command)(synth)
+app.add_typer(evaluation.commands, name="eval")
 
 
 @app.callback(invoke_without_command=True)
 def version(
     show: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
 ) -> None:
-    """Ask questions about long videos from a KV cache compressed at two levels."""
+    """Ask questions about long videos, and get the answer with the moments it came from."""
     if show:
-        from videox2l import __version__
+        from videox2l.version import __version__
 
         typer.echo(__version__)
         raise typer.Exit
@@ -124,8 +52,37 @@ def version(
 
 def main() -> None:
     """Run the command line; a mistake of the user's ends with one sentence and exit code 2."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        stream = getattr(sys, name)
+        if stream is None:  # closed by the shell, as by >&-
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
+        elif isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # bytes that are no text, or a terminal that lacks a character
     try:
-        app()
+        code = app(standalone_mode=False)
     except VideoX2LError as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(2)
+        refuse(str(error))
+        code = 2
+    except UsageError as error:
+        # without a message it is the help, which was shown
+        if message := " ".join(error.format_message().split()).rstrip("."):
+            message = re.sub("Input should be ([^,]*), unable to parse.*", r"it should be \1", message)
+            command = error.ctx.command_path if error.ctx else "videox2l"
+            refuse(f"{message[0].lower()}{message[1:]}: see `{command} -h`")
+        code = 2
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        print_error(f"can't write the output ({error.strerror}): send it elsewhere")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left of it would fail again at the end
+        code = 2
+    except (KeyboardInterrupt, typer.Abort):
+        code = 130
+    sys.exit(code)
+
+
+def refuse(message: str) -> None:
+    """Say what ended the command; with --json on stdout too."""
+    print_error(message)
+    if "--json" in sys.argv:
+        print_json({"error": message})

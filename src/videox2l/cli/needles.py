@@ -1,7 +1,10 @@
-"""Commands around needle videos: the demonstration, making a data set, measuring a model."""
+"""Commands around needle videos: the demonstration, and making a data set."""
 
 from __future__ import annotations
 
+import os
+import shlex
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -9,17 +12,18 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from videox2l.cli.options import EngineOptions, Json, SamplingOptions, with_options
+from videox2l.cli.options import Json, path_for
 from videox2l.cli.output import print_json
+from videox2l.cli.progress import interruptible, progress
 
-Out = Annotated[Path, typer.Option(help="Directory to write to.")]
-Minutes = Annotated[float, typer.Option(help="Length of each video.")]
-Seed = Annotated[int, typer.Option(help="Of the videos and their questions.")]
+Out = Annotated[Path, typer.Option(metavar="DIR", parser=path_for("--out"), help="Directory to write to.")]
+Seed = Annotated[int, typer.Option(metavar="N", help="Random seed of the videos and their questions.")]
 Haystack = Annotated[
-    list[Path] | None, typer.Option(help="Lay the needles over this video; several are taken in turn.")
+    list[Path] | None,
+    typer.Option(metavar="FILE", help="Video to lay the needles over; repeat it, and they are used in turn."),
 ]
-Size = Annotated[str, typer.Option(help="Pixels, width x height.")]
-Rate = Annotated[float, typer.Option("--video-fps", help="Frame rate of the videos.")]
+Size = Annotated[str, typer.Option(metavar="WxH", help="Width x height of the videos, in pixels.")]
+Rate = Annotated[float, typer.Option("--video-fps", metavar="N", help="Frame rate of the videos, in frames a second.")]
 
 
 def demo(
@@ -27,32 +31,52 @@ def demo(
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
-    """Make a needle video, index it with the bundled model, and ask one question of each kind."""
+    """Make a needle video, index it with the bundled model, and ask one question of each kind that it learned."""
     from videox2l.engine import VideoX2L
-    from videox2l.evaluation.demo import DemoSettings, demo_table, run_demo
+    from videox2l.evaluation.demo import NOT_LEARNED, REPORT, TIMELINE, VIDEO, DemoSettings, demo_table, run_demo
 
-    engine = VideoX2L.from_pretrained("nano")
+    engine = VideoX2L.from_pretrained("nano", store="disk")
     shown = run_demo(engine, out, DemoSettings(seed), progress=lambda line: typer.echo(line, err=True))
     if as_json:
         print_json(shown.to_json())
         return
-    wide_console(110).print(demo_table(shown))
-    typer.echo(f"saved in {out}: the video, the timeline of the first answer, and all of this as JSON")
-    typer.echo(f"ask it something yourself: videox2l ask {out / 'needles.mp4'} '{shown.answers[0].question}'")
+    typer.echo()
+    Console().print(demo_table(shown))
+    typer.echo(f"\n{shown.score}.")
+    if NOT_LEARNED:
+        typer.echo(f"Not learned, so not asked: {', '.join(NOT_LEARNED.values())}.")
+    typer.echo(f"Beside the video: {TIMELINE}, where the first answer came from, and {REPORT}.")
+    if shown.another_question:
+        asks_nano = ["--model", "nano"] if os.environ.get("VIDEOX2L_MODEL") else []
+        command = [*called_as(), "ask", str(out / VIDEO), shown.another_question, *asks_nano]
+        typer.echo(f"Ask it more:\n  {shlex.join(command)}")
+
+
+def called_as() -> list[str]:
+    """The words by which this program was called, so that a command that begins with them runs as it is printed."""
+    script = sys.argv[0]
+    if os.path.basename(script) == "__main__.py":
+        return [sys.orig_argv[0], "-m", "videox2l"]
+    from_here = os.path.relpath(script)
+    if os.path.isabs(script) and not from_here.startswith(os.pardir):
+        script = (
+            from_here if os.sep in from_here else os.path.join(os.curdir, from_here)
+        )  # else it is looked up in PATH
+    return [script]
 
 
 def synth(
     out: Out,
-    videos: Annotated[int, typer.Option(help="How many.")] = 10,
-    minutes: Minutes = 1.0,
+    videos: Annotated[int, typer.Option(metavar="N", help="Number of videos.")] = 10,
+    minutes: Annotated[float, typer.Option(metavar="N", help="Length of each video, in minutes.")] = 1.0,
     seed: Seed = 0,
-    questions: Annotated[int, typer.Option(help="Of each task, per video.")] = 1,
+    questions: Annotated[int, typer.Option(metavar="N", help="Questions of each task about each video.")] = 1,
     size: Size = "320x240",
     video_fps: Rate = 8.0,
     haystack: Haystack = None,
     as_json: Json = False,
 ) -> None:
-    """Write needle videos and questions.jsonl in VNBench's fields; goes on where it was interrupted."""
+    """Write needle videos and questions.jsonl in VNBench's fields; continues where it stopped."""
     from videox2l.synthesis.dataset import SynthesisProgress, synthesise
     from videox2l.synthesis.plan import NeedleSettings
     from videox2l.synthesis.writer import VideoFormat
@@ -61,18 +85,13 @@ def synth(
     settings = NeedleSettings(
         minutes, seed, VideoFormat(video_fps, width, height), haystacks=tuple(haystack or ()), questions=questions
     )
-    with progress_bar("videos") as bar:
-        task = bar.add_task("", total=float(videos))
+    kept = "finished videos are kept, the same command continues from there"
+    with interruptible(kept), progress("writing", "videos") as show:
 
-        def show(done: SynthesisProgress) -> None:
-            bar.update(task, completed=done.videos + done.frames / max(done.total_frames, 1))
+        def tell(done: SynthesisProgress) -> None:
+            show(done.videos + done.frames / max(done.total_frames, 1), videos, "")
 
-        try:
-            report = synthesise(out, videos, settings, show)
-        except KeyboardInterrupt:
-            bar.stop()
-            typer.echo("interrupted: finished videos are kept, the same command goes on from there", err=True)
-            raise typer.Exit(130) from None
+        report = synthesise(out, videos, settings, tell)
     for note in report.notes:
         typer.echo(f"note: {note}", err=True)
     if as_json:
@@ -81,71 +100,6 @@ def synth(
         return
     file = out / "questions.jsonl"
     typer.echo(f"{report.made} videos made, {report.kept} kept, {report.questions} questions in {file}")
-
-
-evaluation = typer.Typer(help="Measure a model.", no_args_is_help=True)
-
-
-@evaluation.command("needles")
-@with_options(engine_options=EngineOptions, sampling_options=SamplingOptions)
-def evaluate(
-    engine_options: EngineOptions,
-    sampling_options: SamplingOptions,
-    videos: Annotated[int, typer.Option(help="How many fresh videos.")] = 60,
-    questions: Annotated[int, typer.Option(help="Of each task, per video.")] = 5,
-    minutes: Minutes = 100 / 60,
-    size: Size = "160x160",
-    video_fps: Rate = 2.0,
-    haystack: Haystack = None,
-    turns: Annotated[
-        int, typer.Option(help="Ask in conversations of so many turns, whose earlier ones stay in the context.")
-    ] = 1,
-    only: Annotated[
-        bool, typer.Option(help="Measure these settings alone, without what they are compared with.")
-    ] = False,
-    as_json: Json = False,
-) -> None:
-    """Exact match by task on fresh needle videos, read back from mp4, with 95% intervals.
-
-    Beside the settings asked for stand, on the same videos and questions: the finest and the coarsest level everywhere,
-    the other oracles (a random one among them), evenly spaced chunks, one level for all chunks in a cache of equal
-    size, two passes, and no compression.
-    """
-    from videox2l.evaluation.needles import EvaluationProgress, NeedleEvaluation, evaluate_needles
-    from videox2l.evaluation.needles_table import needles_table
-    from videox2l.evaluation.settings import Setting, comparison
-    from videox2l.synthesis.plan import NeedleSettings
-    from videox2l.synthesis.writer import VideoFormat
-
-    width, height = parse_size(size)
-    needle_settings = NeedleSettings(
-        minutes,
-        engine_options.seed,
-        VideoFormat(video_fps, width, height),
-        haystacks=tuple(haystack or ()),
-        questions=questions,
-    )
-    what = NeedleEvaluation(videos, needle_settings, sampling_options.sampling(), turns)
-    engine = engine_options.engine()
-    asked = Setting.of(engine)
-    with progress_bar("answers") as bar:
-        task = bar.add_task("", total=None)
-
-        def show(done: EvaluationProgress) -> None:
-            bar.update(task, completed=done.answers, total=done.total_answers)
-
-        try:
-            result = evaluate_needles(
-                engine, (asked,) if only else comparison(asked, engine.encoder is not None), what, show
-            )
-        except KeyboardInterrupt:
-            bar.stop()
-            typer.echo("interrupted: nothing was measured", err=True)
-            raise typer.Exit(130) from None
-    if as_json:
-        print_json(result.to_json())
-    else:
-        wide_console(150).print(needles_table(result))
 
 
 def wide_console(columns: int) -> Console:
@@ -167,5 +121,11 @@ def parse_size(text: str) -> tuple[int, int]:
 def progress_bar(of: str) -> Progress:
     """A progress bar on stderr, shown to a person only."""
     console = Console(stderr=True)
-    columns = [BarColumn(), MofNCompleteColumn(), TextColumn(of), TimeRemainingColumn()]
+    columns = [
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(of),
+        TimeRemainingColumn(),
+    ]
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)

@@ -1,214 +1,336 @@
-"""Options that several commands share, as dataclasses, and the decorator that gives them to a command.
+"""Options that several commands share, as dataclasses that turn them into settings.
 
-Nothing here imports torch, so that `videox2l --help` is instant.
+Nothing here imports torch at first, so that `videox2l --help` is instant.
 """
 
 from __future__ import annotations
 
-import functools
-import inspect
 from collections.abc import Callable
-from dataclasses import MISSING, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from videox2l.errors import SettingsError
+from videox2l.checks import check_path, check_video_path
+from videox2l.cli import completion
+from videox2l.compression.registry import COMPRESSORS
+from videox2l.errors import SettingsError, VideoError
+from videox2l.oracles.registry import ORACLES, make_oracle
+from videox2l.registry import Registry
+from videox2l.selection.registry import SELECTORS
 from videox2l.times import parse_time
 
 if TYPE_CHECKING:
     from videox2l.answering.generation import Generation
     from videox2l.engine import VideoX2L
     from videox2l.selection.base import Selector
-    from videox2l.video import Sampling
+    from videox2l.video import Sampling, Video
 
-MODEL, VIDEO, SPEED, ANSWER = "Model", "Frames", "Compression and store", "Answer"
+MORE = "More options"
+"""The second group of options in `--help`; the everyday ones are in the first."""
+
+
+def everyday(*names: str, **settings: Any) -> Any:
+    """An option of the first group. Its help says what the default is."""
+    return typer.Option(*names, show_default=False, show_envvar=False, **settings)
+
+
+def more(*names: str, **settings: Any) -> Any:
+    """An option of the second group."""
+    return everyday(*names, rich_help_panel=MORE, **settings)
+
+
+def known(registry: Registry[Any]) -> Callable[[str | None], str | None]:
+    """Refuses a name that a registry does not have, before anything slow is imported."""
+
+    def check(value: str | None) -> str | None:
+        for name in [] if value is None else value.split("+"):
+            registry.check(name)
+        return value
+
+    return check
+
+
+def path_for(option: str) -> Callable[[str], Path]:
+    """Reads the path that an option is given; an empty one, which would be the current directory, is refused."""
+
+    def read(text: str) -> Path:
+        check_path(text, option, "the name of a file or folder")
+        return Path(text)
+
+    return read
+
+
+def video_path(text: str) -> Path:
+    """Reads the path of a video. Raises: VideoError if it can't be one."""
+    check_video_path(text)
+    return Path(text)
+
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on stdout, one object per line.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show more details: timings, levels, tokens.")]
+VideoArgument = Annotated[
+    Path,
+    typer.Argument(metavar="VIDEO", parser=video_path, show_default=False, help="A video file, or a folder of images."),
+]
 
 
 @dataclass(frozen=True)
 class SamplingOptions:
     """Which frames of the video are looked at."""
 
-    frames: Annotated[int | None, typer.Option(help="Look at N frames, uniformly.", rich_help_panel=VIDEO)] = None
-    fps: Annotated[
-        float | None, typer.Option(help="Look at so many frames a second.", show_default="1", rich_help_panel=VIDEO)
-    ] = None
-    max_frames: Annotated[int | None, typer.Option(help="But never at more than N.", rich_help_panel=VIDEO)] = None
-    start: Annotated[str | None, typer.Option(help="From this time on: 1:30 or 90s.", rich_help_panel=VIDEO)] = None
-    end: Annotated[str | None, typer.Option(help="Up to this time.", rich_help_panel=VIDEO)] = None
+    start: Annotated[str | None, everyday(metavar="TIME", help="Skip everything before this time (1:30 or 90s).")] = (
+        None
+    )
+    end: Annotated[str | None, everyday(metavar="TIME", help="Skip everything after this time.")] = None
+    fps: Annotated[float | None, everyday(metavar="N", help="Look at N frames per second. Default: 1.")] = None
+    frames: Annotated[int | None, more(metavar="N", help="Look at N frames, evenly spaced.")] = None
+    max_frames: Annotated[int | None, more(metavar="N", help="Look at no more than N frames.")] = None
 
     def sampling(self) -> Sampling:
-        """The sampling these options ask for."""
+        """The sampling these options ask for. Raises: SettingsError."""
         from videox2l.video import Sampling
 
         start_s = None if self.start is None else parse_time(self.start)
         end_s = None if self.end is None else parse_time(self.end)
         return Sampling(self.frames, self.fps, self.max_frames, start_s, end_s)
 
+    def open(self, path: Path) -> Video:
+        """The video with the frames these options ask for; no frame is decoded yet.
+
+        Raises: VideoError if it can't be read, or has nothing in the range; SettingsError.
+        """
+        if not path.exists():  # said at once: what opens videos takes a second to import
+            raise VideoError(f"{path} does not exist: give the path of a video or image folder")
+        from videox2l.video import open_video
+
+        sampling = self.sampling()
+        try:
+            return open_video(path, sampling)
+        except VideoError as error:
+            said = f"start_s={sampling.start_s or 0:g} "
+            raise VideoError(str(error).replace(said, f"--start {self.start} ")) from None
+
 
 @dataclass(frozen=True)
-class EngineOptions:
-    """The model, how it compresses, and where indexes are kept."""
+class ModelOptions:
+    """The model, and where what is made of videos is kept."""
 
     model: Annotated[
         str | None,
-        typer.Option(
+        everyday(
+            metavar="NAME",
             envvar="VIDEOX2L_MODEL",
-            help="Hub id or directory of a checkpoint, or nano, the bundled demonstration model.",
-            show_default="nano",
-            rich_help_panel=MODEL,
-        ),
-    ] = None
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...", rich_help_panel=MODEL)] = "auto"
-    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.", rich_help_panel=MODEL)] = "auto"
-    max_pixels: Annotated[
-        int | None,
-        typer.Option(
-            help="Pixels of a frame at most, for models that resize frames (Qwen's); 0 is the checkpoint's own limit.",
-            show_default="256 visual tokens' worth",
-            rich_help_panel=MODEL,
-        ),
-    ] = None
-    levels: Annotated[
-        str | None,
-        typer.Option(
-            help="Compression ratios, finest first.",
-            show_default="2,32; 1,4 for group_pooling",
-            rich_help_panel=SPEED,
-        ),
-    ] = None
-    compressor: Annotated[
-        str | None,
-        typer.Option(
-            help="summary_tokens, group_pooling, pool, uniform, random, keydiff, value_norm, temporal_redundancy, "
-            "combination, attention or merge.",
-            show_default="the way the model was published with, else keydiff",
-            rich_help_panel=SPEED,
-        ),
-    ] = None
-    context: Annotated[
-        str | None,
-        typer.Option(
-            help="What a chunk sees of earlier ones where no summary tokens are: compressed, window:N, full or none.",
-            show_default="compressed",
-            rich_help_panel=SPEED,
-        ),
-    ] = None
-    passes: Annotated[str, typer.Option(help="single_pass, or two_pass as published.", rich_help_panel=SPEED)] = (
-        "single_pass"
-    )
-    chunk_frames: Annotated[
-        str | None,
-        typer.Option(
-            help="Frames in a chunk; 2,10 makes the first one shorter.",
-            show_default="10; 16 for Video-XL-2",
-            rich_help_panel=SPEED,
-        ),
-    ] = None
-    positions: Annotated[
-        str | None,
-        typer.Option(
-            help="Where a chunk and what it sees stand while it is run, and in the cache: contiguous, or original, "
-            "as in the whole video.",
-            show_default="contiguous; original for Qwen2.5-VL",
-            rich_help_panel=SPEED,
-        ),
-    ] = None
-    store: Annotated[
-        str,
-        typer.Option(
-            help="Where indexes are kept: disk (the cache directory), ram, or a directory.", rich_help_panel=SPEED
-        ),
-    ] = "disk"
-    oracle: Annotated[
-        str | None,
-        typer.Option(
-            help="What scores the chunks: attention, qk, contrastive, probe, fusion or random; attention+qk fuses two.",
-            show_default="contrastive if there is an encoder, else attention",
-            rich_help_panel=ANSWER,
+            autocompletion=completion.models,
+            help="Model to use: a Hugging Face hub id or a directory. Default: $VIDEOX2L_MODEL, or nano, the bundled "
+            "demonstration model.",
         ),
     ] = None
     encoder: Annotated[
         str | None,
-        typer.Option(help="CLIP or SigLIP for the contrastive oracle: hub id or directory.", rich_help_panel=ANSWER),
-    ] = None
-    smoothing: Annotated[
-        float, typer.Option(help="Smooth scores over so many chunks around each.", rich_help_panel=ANSWER)
-    ] = 0.0
-    selector: Annotated[
-        str | None,
-        typer.Option(
-            help="What chooses each chunk's level: top_k, budget, manual, even or one_level.",
-            show_default="top_k",
-            rich_help_panel=ANSWER,
+        everyday(
+            metavar="NAME",
+            autocompletion=completion.encoders,
+            help="CLIP or SigLIP model that finds the relevant moments: a hub id or a directory.",
         ),
     ] = None
-    k: Annotated[
+    store: Annotated[
+        str,
+        more(
+            metavar="PLACE",
+            autocompletion=completion.stores,
+            help="Where indexes are kept: disk (default; the user's cache directory), ram, or a directory.",
+        ),
+    ] = "disk"
+    device: Annotated[
+        str,
+        more(
+            metavar="NAME",
+            autocompletion=completion.one_of("auto", "cpu", "cuda"),
+            help="Where the model runs: auto (default), cpu, cuda, cuda:1 ...",
+        ),
+    ] = "auto"
+    dtype: Annotated[
+        str,
+        more(
+            metavar="NAME",
+            autocompletion=completion.one_of("auto", "float32", "bfloat16", "float16"),
+            help="Number format of the model: auto (default), float32, bfloat16 or float16.",
+        ),
+    ] = "auto"
+    max_pixels: Annotated[
         int | None,
-        typer.Option(
-            help="For top_k and even: chunks to re-load in full detail.", show_default="3", rich_help_panel=ANSWER
+        more(
+            metavar="N",
+            help="Largest frame in pixels, for models that resize frames (Qwen). Default: 256 visual tokens per frame; "
+            "0 uses the checkpoint's own limit.",
         ),
     ] = None
-    cache_tokens: Annotated[
-        int | None,
-        typer.Option(help="Choose by budget: the cache has at most so many tokens.", rich_help_panel=ANSWER),
-    ] = None
-    moments: Annotated[
+
+
+@dataclass(frozen=True)
+class IndexOptions(ModelOptions):
+    """The model, and how it compresses."""
+
+    levels: Annotated[
         str | None,
-        typer.Option(
-            help="Choose by hand: chunk numbers (3,5) or times (1:10-1:30, the end exclusive).", rich_help_panel=ANSWER
+        more(metavar="LIST", help="Compression ratios to keep, finest first. Default: 2,32, or 1,4 for group_pooling."),
+    ] = None
+    compressor: Annotated[
+        str | None,
+        more(
+            metavar="NAME",
+            callback=known(COMPRESSORS),
+            autocompletion=completion.compressors,
+            help="How the KV cache is compressed: summary_tokens, group_pooling, pool, uniform, random, keydiff, "
+            "value_norm, temporal_redundancy, combination, attention or merge. Default: the way the model was "
+            "published with, else keydiff.",
+        ),
+    ] = None
+    context: Annotated[
+        str | None,
+        more(
+            metavar="NAME",
+            autocompletion=completion.one_of("compressed", "window:", "full", "none"),
+            help="What each chunk sees of earlier chunks: compressed (default), window:N, full or none. Not for "
+            "summary_tokens.",
+        ),
+    ] = None
+    passes: Annotated[
+        str,
+        more(
+            metavar="NAME",
+            autocompletion=completion.one_of("single_pass", "two_pass"),
+            help="How summary_tokens makes its levels: single_pass (default), or two_pass as published.",
+        ),
+    ] = "single_pass"
+    chunk_frames: Annotated[
+        str | None,
+        more(
+            metavar="N",
+            help="Frames per chunk; 2,10 makes the first chunk shorter. Default: the model's own, usually 10.",
+        ),
+    ] = None
+    positions: Annotated[
+        str | None,
+        more(
+            metavar="NAME",
+            autocompletion=completion.one_of("contiguous", "original"),
+            help="How tokens are numbered: contiguous, or original (as in the whole video). Default: the model's own.",
         ),
     ] = None
     fine_edges: Annotated[
-        bool | None,
-        typer.Option(
-            "--fine-edges/--no-fine-edges",
-            help="Re-load the first and last chunk in full detail whatever is chosen.",
-            show_default="fine-edges, but for one_level",
-            rich_help_panel=ANSWER,
-        ),
-    ] = None
-    seed: Annotated[int, typer.Option(help="Of the random oracle and of sampling.", rich_help_panel=ANSWER)] = 0
+        bool, more("--fine-edges", help="Read the first and last chunk in full detail. Default, except with one_level.")
+    ] = False
+    no_fine_edges: Annotated[
+        bool, more("--no-fine-edges", help="Read the first and last chunk in full detail only if they are chosen.")
+    ] = False
 
     def engine(self) -> VideoX2L:
-        """Load the model with these settings; says on stderr when it is the bundled one by default."""
-        from videox2l.engine import VideoX2L
-        from videox2l.oracles.registry import make_oracle
+        """Load the model with these settings, to index videos; what can be refused before that is.
 
-        if self.model is None:
-            typer.echo(
-                "Using nano, the bundled demonstration model: it knows needle videos only (`videox2l demo`). For real "
-                "footage pass --model, as HuggingFaceTB/SmolVLM2-500M-Video-Instruct, Qwen/Qwen2.5-VL-3B-Instruct or "
-                "Qwen/Qwen2.5-VL-7B-Instruct, by size.",
-                err=True,
-            )
-        selector = self._selector()
+        Raises: SettingsError, ModelError, StoreError.
+        """
+        return self._load({"selector": "one_level"})  # it reads any level
+
+    def _load(self, settings: dict[str, Any]) -> VideoX2L:
+        from videox2l.engine import VideoX2L
+
+        compression = self._compression()
+        chunk_frames = None if self.chunk_frames is None else numbers(self.chunk_frames, "--chunk-frames", "10 or 2,10")
+        return VideoX2L.from_pretrained(
+            "nano" if self.model is None else self.model,
+            device=self.device,
+            dtype=self.dtype,
+            max_pixels=self.max_pixels,
+            encoder=self.encoder,
+            store=self.store,
+            compressor=self.compressor,
+            compression=compression,
+            chunk_frames=chunk_frames[0] if chunk_frames and len(chunk_frames) == 1 else chunk_frames,
+            **settings,
+        )
+
+    @property
+    def edges(self) -> bool | None:
+        """Whether the first and last chunk are read in full detail; None leaves it to the selector."""
+        if self.fine_edges and self.no_fine_edges:
+            raise SettingsError("--fine-edges and --no-fine-edges contradict each other: leave one of them out")
+        return True if self.fine_edges else False if self.no_fine_edges else None
+
+    def _compression(self) -> dict[str, Any]:
+        """The compressor's settings. Raises: SettingsError, also for what no compressor takes."""
         compression: dict[str, Any] = {}
-        if self.fine_edges is False and self.passes == "two_pass":
+        if self.edges is False and self.passes == "two_pass":
             compression["edge_ratio"] = None
         if self.levels is not None:
-            compression["levels"] = numbers(self.levels, "levels")
+            compression["levels"] = numbers(self.levels, "--levels", "2,32")
         if self.passes != "single_pass":
             compression["passes"] = self.passes
         if self.context is not None:
             compression["context"] = self.context
         if self.positions is not None:
             compression["positions"] = self.positions
-        chunk_frames = None if self.chunk_frames is None else numbers(self.chunk_frames, "chunk-frames")
-        engine = VideoX2L.from_pretrained(
-            self.model or "nano",
-            device=self.device,
-            dtype=self.dtype,
-            max_pixels=self.max_pixels,
-            encoder=self.encoder,
-            oracle=self.oracle,
-            store=self.store,
-            compressor=self.compressor,
-            compression=compression,
-            chunk_frames=chunk_frames[0] if chunk_frames and len(chunk_frames) == 1 else chunk_frames,
-            selector=selector,
-        )
+        if self.compressor is not None:
+            COMPRESSORS.make(self.compressor, **compression)
+        else:  # the model's own is known once it is loaded; a value that these refuse no other takes
+            for name in ("keydiff", "summary_tokens"):
+                known = COMPRESSORS.settings(name)
+                COMPRESSORS.make(name, **{each: value for each, value in compression.items() if each in known})
+        return compression
+
+
+@dataclass(frozen=True)
+class EngineOptions(IndexOptions):
+    """The model, and which chunks it reads in full detail."""
+
+    k: Annotated[int | None, everyday(metavar="N", help="Chunks to read in full detail. Default: 3.")] = None
+    oracle: Annotated[
+        str | None,
+        more(
+            metavar="NAME",
+            callback=known(ORACLES),
+            autocompletion=completion.oracles,
+            help="How chunks are scored: contrastive (default with an encoder), attention (default without), qk, "
+            "probe, time, random or fusion; attention+qk fuses two.",
+        ),
+    ] = None
+    no_times: Annotated[
+        bool, more("--no-times", help="Choose chunks without regard to times in the question, such as 'at 1:23'.")
+    ] = False
+    smoothing: Annotated[
+        float, more(metavar="N", help="Smooth scores over about N neighbouring chunks. Default: 0 (off).")
+    ] = 0.0
+    selector: Annotated[
+        str | None,
+        more(
+            metavar="NAME",
+            callback=known(SELECTORS),
+            autocompletion=completion.selectors,
+            help="How chunks are chosen: top_k (default), budget, manual, even or one_level.",
+        ),
+    ] = None
+    moments: Annotated[
+        str | None,
+        more(
+            metavar="LIST",
+            help="Choose by hand: chunk numbers (3,5) or times (1:10-1:30, end exclusive).",
+        ),
+    ] = None
+    cache_tokens: Annotated[
+        int | None, more(metavar="N", help="Choose as many chunks as fit into a cache of N tokens.")
+    ] = None
+    seed: Annotated[int, more(metavar="N", help="Random seed, for sampling and the random oracle. Default: 0.")] = 0
+
+    def engine(self) -> VideoX2L:
+        """Load the model with these settings; what can be refused before that is.
+
+        Raises: SettingsError, ModelError, StoreError.
+        """
+        settings = {"oracle": self.oracle, "selector": self._selector(), "reads_times": not self.no_times}
+        make_oracle("random", smoothing=self.smoothing)
+        engine = self._load(settings)
         named = make_oracle(engine.oracle, encoder=engine.encoder)
         asked = make_oracle(engine.oracle, encoder=engine.encoder, seed=self.seed, smoothing=self.smoothing)
         return engine if asked == named else replace(engine, oracle=asked)
@@ -219,7 +341,6 @@ class EngineOptions:
         Raises: SettingsError for an option that the selector has no use for.
         """
         from videox2l.selection.manual import Manual
-        from videox2l.selection.registry import SELECTORS
 
         if self.selector is not None:
             name, because = self.selector, f"--selector {self.selector}"
@@ -239,7 +360,7 @@ class EngineOptions:
         ):
             if value is not None and not is_used:
                 raise SettingsError(f"{option} {value} means nothing to {because}: leave one of them out")
-        settings: dict[str, Any] = {"k": self.k, "cache_tokens": self.cache_tokens, "fine_edges": self.fine_edges}
+        settings: dict[str, Any] = {"k": self.k, "cache_tokens": self.cache_tokens, "fine_edges": self.edges}
         settings = {setting: value for setting, value in settings.items() if value is not None}
         return Manual.parse(self.moments or "", **settings) if name == "manual" else SELECTORS.make(name, **settings)
 
@@ -248,33 +369,33 @@ class EngineOptions:
 class GenerationOptions:
     """How the answer is decoded."""
 
-    max_new_tokens: Annotated[int, typer.Option(help="Longest answer.", rich_help_panel=ANSWER)] = 64
+    max_new_tokens: Annotated[int, everyday(metavar="N", help="Longest answer, in tokens. Default: 64.")] = 64
     temperature: Annotated[
-        str, typer.Option(help="0 is greedy; own samples as the checkpoint says.", rich_help_panel=ANSWER)
+        str,
+        more(
+            metavar="N",
+            help="0 (default) always takes the likeliest token; higher is more random; own uses the checkpoint's "
+            "setting.",
+        ),
     ] = "0"
-    top_p: Annotated[float | None, typer.Option(help="Nucleus sampling.", show_default="1", rich_help_panel=ANSWER)] = (
+    top_p: Annotated[
+        float | None, more(metavar="N", help="Sample from the likeliest tokens whose probabilities add up to N.")
+    ] = None
+    top_k: Annotated[int | None, more(metavar="N", help="Sample from the N likeliest tokens; 0 means all of them.")] = (
         None
     )
-    top_k: Annotated[
-        int | None, typer.Option(help="Sample among so many; 0 is all.", show_default="0", rich_help_panel=ANSWER)
-    ] = None
     repetition_penalty: Annotated[
-        float | None,
-        typer.Option(
-            help="Above 1, what was said becomes less likely.",
-            show_default="the checkpoint's own, else 1",
-            rich_help_panel=ANSWER,
-        ),
+        float | None, more(metavar="N", help="Values above 1 discourage repetition. Default: the checkpoint's own.")
     ] = None
 
     def generation(self, seed: int) -> Generation:
-        """The generation settings these options ask for."""
+        """The generation settings these options ask for. Raises: SettingsError."""
         from videox2l.answering.generation import Generation
 
         try:
             temperature = None if self.temperature == "own" else float(self.temperature)
         except ValueError as error:
-            raise SettingsError(f"--temperature {self.temperature!r} is no number: pass 0, a number or own") from error
+            raise SettingsError(f"--temperature {self.temperature!r} is not a number: pass 0, 0.7 or own") from error
         return Generation(
             self.max_new_tokens,
             temperature,
@@ -285,57 +406,12 @@ class GenerationOptions:
         )
 
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else on stdout.")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more of what it cost.")]
-VideoArgument = Annotated[Path, typer.Argument(help="A video file, or a folder of images.")]
-
-
-def numbers(text: str, name: str) -> tuple[int, ...]:
-    """Whole numbers separated by commas. Raises: SettingsError."""
+def numbers(text: str, option: str, example: str) -> tuple[int, ...]:
+    """Whole numbers from 1 on, separated by commas, as an option has them. Raises: SettingsError."""
     try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError as error:
-        raise SettingsError(f"--{name} {text!r} is not a list of whole numbers: write for example 2,32") from error
-
-
-def number(text: str, name: str) -> int:
-    """One whole number. Raises: SettingsError."""
-    try:
-        return int(text)
-    except ValueError as error:
-        raise SettingsError(f"--{name} {text!r} is not a whole number: write for example 2") from error
-
-
-def with_options(**groups: type) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command the options of these dataclasses; it receives one instance of each under the keyword's name."""
-
-    def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        hints = get_type_hints(command, include_extras=True)
-        own = [
-            parameter.replace(annotation=hints[name])
-            for name, parameter in inspect.signature(command).parameters.items()
-            if name not in groups
-        ]
-        shared = []
-        for group in groups.values():
-            types = get_type_hints(group, include_extras=True)
-            for field in fields(group):
-                default = inspect.Parameter.empty if field.default is MISSING else field.default
-                shared.append(
-                    inspect.Parameter(
-                        field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=types[field.name]
-                    )
-                )
-
-        @functools.wraps(command)
-        def run(**values: Any) -> None:
-            for keyword, group in groups.items():
-                values[keyword] = group(**{field.name: values.pop(field.name) for field in fields(group)})
-            command(**values)
-
-        keyword_only = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own]
-        run.__signature__ = inspect.Signature([*keyword_only, *shared])  # type: ignore[attr-defined]
-        run.__annotations__ = {parameter.name: parameter.annotation for parameter in [*own, *shared]}
-        return run
-
-    return decorate
+        found = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        found = (0,)
+    if min(found) < 1:
+        raise SettingsError(f"{option} {text!r} is not a list of whole numbers above 0: write for example {example}")
+    return found

@@ -1,23 +1,30 @@
-"""What the commands print: progress on stderr, results on stdout, for people or as JSON."""
+"""What the commands print: results on stdout for people or as JSON, all else on stderr."""
 
 from __future__ import annotations
 
 import json
+import os
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from videox2l.errors import SettingsError, VideoX2LError
 from videox2l.times import clock
+from videox2l.version import __version__
 
 if TYPE_CHECKING:
     from videox2l.answering.answer import Answer
+    from videox2l.answering.stream import AnswerStream
     from videox2l.engine import VideoX2L
-    from videox2l.index.builder import IndexProgress
     from videox2l.index.video_index import VideoIndex
-    from videox2l.video import Sampling
+    from videox2l.types import Moment
+
+PASSES = {"single_pass": "a single pass", "two_pass": "two passes"}
+"""How a compressor makes its levels, in words."""
 
 
 def print_json(values: dict[str, Any]) -> None:
@@ -25,42 +32,24 @@ def print_json(values: dict[str, Any]) -> None:
     typer.echo(json.dumps(values, ensure_ascii=False, allow_nan=False))
 
 
-def index_with_progress(engine: VideoX2L, video: Path, sampling: Sampling) -> VideoIndex:
-    """Index a video, showing frames, chunks and the time left on stderr; notes on the video follow."""
-    columns = [
-        TextColumn("indexing"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("frames, {task.fields[chunks]} chunks"),
-        TimeRemainingColumn(),
-    ]
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("indexing", total=None, chunks=0, visible=False)
-
-        def show(done: IndexProgress) -> None:
-            progress.update(task, completed=done.frames, total=done.total_frames, chunks=done.chunks, visible=True)
-
-        try:
-            index = engine.index(video, sampling, progress=show)
-        except KeyboardInterrupt:
-            progress.stop()
-            typer.echo("interrupted: finished chunks are kept, the same command goes on from there", err=True)
-            raise typer.Exit(130) from None
-    for note in index.notes:
-        typer.echo(f"note: {note}", err=True)
-    return index
+def print_error(error: VideoX2LError | str) -> None:
+    """A mistake in one sentence on stderr."""
+    typer.echo(f"error: {error}", err=True)
 
 
-def print_index(index: VideoIndex, passes: str, verbose: bool, as_json: bool) -> None:
+def print_index(index: VideoIndex, engine: VideoX2L, verbose: bool, as_json: bool) -> None:
     """What was indexed, at which levels, and what it cost."""
+    passes = engine.compressor.passes
     frames = index.chunks[-1].end_frame
     if as_json:
         values = {
             "key": index.key,
             "chunks": len(index.entries),
             "frames": frames,
+            "video": index.video_name,
             "duration_s": round(index.duration_s, 3),
+            "sampling": index.spec.video.sampling,
+            "model": engine.model.name,
             "levels": list(index.levels),
             "tokens": {str(level): index.tokens((level,) * len(index.entries)) for level in index.levels},
             "full_cache_tokens": index.full_tokens,
@@ -68,6 +57,7 @@ def print_index(index: VideoIndex, passes: str, verbose: bool, as_json: bool) ->
             "seconds": round(index.seconds, 4),
             "index_reused": index.reused,
             "notes": list(index.notes),
+            "version": __version__,
         }
         print_json(values)
         return
@@ -77,24 +67,39 @@ def print_index(index: VideoIndex, passes: str, verbose: bool, as_json: bool) ->
         for level in index.levels:
             tokens = index.tokens((level,) * len(index.entries))
             typer.echo(f"  {level}x everywhere: {tokens} of {index.full_tokens} tokens")
-        counts = ", ".join(f"{name} {tokens}" for name, tokens in index.decoder_tokens.items())
-        if len(index.decoder_tokens) == 2:
-            counts += f", ratio {index.decoder_tokens['single_pass'] / index.decoder_tokens['two_pass']:.3f}"
-        typer.echo(f"  tokens through the decoder ({passes}): {counts}")
+        ran = index.decoder_tokens[passes]
+        line = f"  the decoder ran {ran} tokens in {PASSES[passes]}"
+        for other, tokens in index.decoder_tokens.items():
+            if other != passes:
+                line += f"; in {PASSES[other]} it would run {tokens}, {tokens / ran:.2f} times as many"
+        typer.echo(line)
 
 
-def print_answer(answer: Answer, verbose: bool, as_json: bool, with_text: bool = True) -> None:
-    """The answer, the moments it came from, and what it cost."""
+def show_answer(stream: AnswerStream, verbose: bool, as_json: bool) -> Answer:
+    """Print an answer, in a terminal as it is decoded, and where it came from on stderr."""
     if as_json:
-        print_json(answer.to_json())
-        return
-    if with_text:
-        typer.echo(answer.text)
+        print_json(stream.answer.to_json())
+    elif sys.stdout.isatty():
+        begun = False
+        for piece in stream:
+            piece = piece if begun else piece.lstrip()
+            begun = begun or bool(piece)
+            typer.echo(piece, nl=False)
+        typer.echo()
+    else:
+        typer.echo(stream.answer.text)
+    if not as_json:
+        if not stream.answer.text:
+            typer.echo("(the model said nothing)", err=True)
+        print_details(stream.answer, verbose)
+    return stream.answer
+
+
+def print_details(answer: Answer, verbose: bool) -> None:
+    """The moments an answer came from, and what it cost."""
     console = Console(stderr=True, highlight=False)
-    moments = ", ".join(f"{clock(chunk.start_s)}-{clock(chunk.end_s)}" for chunk in answer.moments)
     times_smaller = answer.full_cache_tokens / answer.cache_tokens
-    if moments:
-        console.print(f"[dim]from: {moments}[/dim]")
+    console.print(f"[dim]{origin(answer)}[/dim]")
     console.print(
         f"[dim]cache: {answer.cache_tokens} of {answer.full_cache_tokens} tokens ({times_smaller:.1f}x smaller)[/dim]"
     )
@@ -106,3 +111,63 @@ def print_answer(answer: Answer, verbose: bool, as_json: bool, with_text: bool =
         for chunk in answer.chunks:
             score = "" if chunk.score is None else f"  {chunk.score:.4f}"
             console.print(f"[dim]  {clock(chunk.start_s)}-{clock(chunk.end_s)}  {chunk.level:>3}x{score}[/dim]")
+
+
+def origin(answer: Answer) -> str:
+    """Where in the video an answer came from, and how sure that is."""
+    moments = answer.moments
+    if not moments:
+        chosen = any(chunk.is_chosen for chunk in answer.chunks)
+        return "from: the whole video, no single moment stands out" if chosen else "from: the whole video"
+    named = ", ".join(moment_time(moment) for moment in moments)
+    best = moments[0].confidence
+    return f"from: {named}" if best is None or best >= 0.5 else f"from, but unsure: {named}"
+
+
+def moment_time(moment: Moment) -> str:
+    """A moment's best second; its span where none is known."""
+    return span(moment) if moment.peak_s is None else clock(moment.peak_s)
+
+
+def span(moment: Moment) -> str:
+    """From when to when a moment lasts."""
+    return f"{clock(moment.start_s)}-{clock(moment.end_s)}"
+
+
+def print_moments(moments: Sequence[Moment]) -> None:
+    """Moments on stdout, the best first, one a line."""
+    if not moments:
+        typer.echo("no moment stands out")
+    for number, moment in enumerate(moments, 1):
+        line = f"{number:>2}  {moment_time(moment):>7}"
+        if moment.peak_s is not None:
+            line += f"  ({span(moment)})"
+        if moment.score is not None:
+            line += f"  score {moment.score:.3f}"
+        if moment.confidence is not None:
+            line += f"  {moment.confidence:.0%} sure"
+        typer.echo(line)
+
+
+def check_picture(file: Path) -> None:
+    """Refuse early what a picture can't be saved as. Raises: SettingsError."""
+    if file.suffix.lower() not in {".png", ".pdf", ".svg"}:
+        raise SettingsError(f"can't save a picture as {file.name}: end the name in .png, .pdf or .svg")
+    check_folder(file.parent, f"can't save {file}")
+    if file.is_dir():
+        raise SettingsError(f"can't save {file}: it is a folder, give the name of a file")
+
+
+def check_folder(folder: Path, cant: str) -> None:
+    """Refuse a folder that nothing can be written to. Raises: SettingsError that begins with `cant`."""
+    if not folder.exists():
+        raise SettingsError(f"{cant}: the folder {folder} does not exist, make it first")
+    if not folder.is_dir():
+        raise SettingsError(f"{cant}: {folder} is not a folder")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise SettingsError(f"{cant}: the folder {folder} can't be written to, choose another")
+
+
+def numbered(file: Path, number: int, of: Sequence[object]) -> Path:
+    """A file of its own for each of several things: timeline-2.png."""
+    return file if len(of) == 1 else file.with_stem(f"{file.stem}-{number}")

@@ -5,12 +5,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import Tensor
 
 from videox2l.errors import SettingsError
 from videox2l.models.base import MLLM
 from videox2l.types import KV, Positions, VideoTokens
+
+Passes = Literal["single_pass", "two_pass"]
+"""How the levels are made: all of them in one pass over the video, or each in its own."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +36,8 @@ class Compressor(ABC):
             raise SettingsError(f"levels {self.levels} are not in increasing order: pass the finest first, as in 2,32")
 
     @property
-    def passes(self) -> str:
-        """How the levels are made: in a "single_pass" over the video, or in "two_pass"."""
+    def passes(self) -> Passes:
+        """How the levels are made."""
         return "single_pass"
 
     @property

@@ -32,7 +32,7 @@ class Combination(Eviction):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.parts:
-            raise SettingsError("parts=() leave nothing to combine: pass compressors that evict")
+            raise SettingsError("parts=() has nothing to combine: pass compressors that evict tokens")
 
     @property
     def observes(self) -> bool:

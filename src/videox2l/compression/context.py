@@ -13,7 +13,7 @@ from videox2l.types import KV, Positions, VideoTokens
 def check_context_tokens(tokens: int | None) -> None:
     """Raises: SettingsError if no context has so many tokens at most."""
     if tokens is not None and tokens < 1:
-        raise SettingsError(f"context_tokens={tokens} is not 1 or more")
+        raise SettingsError(f"context_tokens={tokens} is too small: pass 1 or more")
 
 
 class Context:

@@ -64,7 +64,7 @@ class GroupPooling(Compressor):
     def start(self, model: MLLM, prompt: KV) -> GroupCompression:
         """Begin a video whose prompt KVs are given."""
         if not isinstance(model, VideoXL2):
-            raise ModelError(f"{model.name} has no groups of frames to pool: choose another compressor, as pool")
+            raise ModelError(f"{model.name} has no groups of frames to pool: choose another compressor, such as pool")
         return GroupCompression(self, model, prompt)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from videox2l.compression.base import Compressor
-from videox2l.models.base import MLLM
 from videox2l.registry import Registry
+
+if TYPE_CHECKING:
+    from videox2l.compression.base import Compressor
+    from videox2l.models.base import MLLM
 
 COMPRESSORS: Registry[Compressor] = Registry(
     "compressor",

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from videox2l.compression.training_free import Eviction, Prefilled, budget, keep_best
 from videox2l.errors import SettingsError
+from videox2l.kv.attention import attention_weights
 from videox2l.types import KV
 
 
@@ -38,9 +39,9 @@ class SnapKV(Eviction):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.observers < 1:
-            raise SettingsError(f"observers={self.observers} are none: pass 1 or more")
+            raise SettingsError(f"observers={self.observers} is too few: pass 1 or more")
         if self.kernel < 1 or self.kernel % 2 == 0:
-            raise SettingsError(f"kernel={self.kernel} has no middle: pass an odd number, as 5")
+            raise SettingsError(f"kernel={self.kernel} has no middle: pass an odd number, such as 5")
 
     @property
     def observes(self) -> bool:
@@ -54,12 +55,9 @@ class SnapKV(Eviction):
         rotate, positions = chunk.model.rotate, chunk.run_positions
         hidden = torch.ones(observers, n, dtype=torch.bool, device=positions.device).triu(n - observers + 1)
         mass = torch.zeros(n, device=positions.device)
-        for layer, query in enumerate(chunk.queries):
+        for query, scale, keys in zip(chunk.queries, chunk.scales, chunk.kv.keys, strict=True):
             asked = rotate(query, positions)[:, -observers:]  # (heads, observers, d_h)
-            keys = rotate(chunk.kv.keys[layer], positions)  # (n_h, n, d_h)
-            keys = keys.repeat_interleave(asked.shape[0] // keys.shape[0], dim=0)
-            logits = (asked @ keys.transpose(1, 2)).float() / asked.shape[-1] ** 0.5
-            mass += logits.masked_fill(hidden, float("-inf")).softmax(-1).mean(dim=(0, 1))
+            mass += attention_weights(asked, rotate(keys, positions), hidden, scale).mean(dim=(0, 1))
         mass = F.max_pool1d(mass[None], self.kernel, stride=1, padding=self.kernel // 2)[0]
         return mass / max(1, len(chunk.queries))
 

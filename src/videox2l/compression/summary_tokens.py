@@ -14,7 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from videox2l.compression.base import Compression, Compressor
+from videox2l.compression.base import Compression, Compressor, Passes
 from videox2l.compression.context import Context, check_context_tokens
 from videox2l.errors import ModelError, SettingsError
 from videox2l.models.base import MLLM
@@ -39,7 +39,7 @@ class SummaryTokens(Compressor):
     Raises: SettingsError for levels that are not increasing positive numbers, and for values not named here.
     """
 
-    passes: Literal["single_pass", "two_pass"] = "single_pass"
+    passes: Passes = "single_pass"
     context_tokens: int | None = None
     edge_ratio: int | None = 2
 
@@ -113,7 +113,7 @@ class SummaryCompression(Compression):
     def decoder_tokens(self, chunk_tokens: list[int]) -> dict[str, int]:
         """Tokens that the decoder runs for a whole video of chunks of so many tokens, in one pass and in two."""
         layout = self.model.config.beacon_layout
-        both: tuple[Literal["single_pass", "two_pass"], ...] = ("single_pass", "two_pass")
+        both: tuple[Passes, ...] = ("single_pass", "two_pass")
         return {passes: decoder_tokens(replace(self.settings, passes=passes), layout, chunk_tokens) for passes in both}
 
     def _next_windows(self, raw_tokens: int, is_edge: bool) -> list[tuple[tuple[int, ...], Window]]:

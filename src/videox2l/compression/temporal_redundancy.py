@@ -30,7 +30,7 @@ class TemporalRedundancy(Eviction):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.recent_frames < 1:
-            raise SettingsError(f"recent_frames={self.recent_frames} are none: pass 1 or more")
+            raise SettingsError(f"recent_frames={self.recent_frames} is too few: pass 1 or more")
 
     def scores(self, chunk: Prefilled) -> Tensor:
         """Minus the mean cosine with the keys of the same place in the recent frames, mean over layers and heads.

@@ -29,6 +29,7 @@ class Prefilled:
     kv: their un-rotated KVs, with their positions in the video.
     run_positions: (n,) or (3, n), where they stood while they were run.
     queries: every layer's un-rotated queries (heads, n, d_h), for a compressor that observes; otherwise empty.
+    scales: what each layer multiplies their products with the keys by, as `Forward` records it.
     number: how many chunks of the video came before.
     """
 
@@ -37,6 +38,7 @@ class Prefilled:
     kv: KV
     run_positions: Tensor
     queries: list[Tensor]
+    scales: list[float | None]
     number: int = 0
 
 
@@ -127,7 +129,15 @@ class TrainingFreeCompression(Compression):
         self.context.make_room(len(tokens))
         forward = self.context.run(tokens, records_queries=self.settings.observes)
         kv = replace(forward.kv(), positions=tokens.positions)
-        chunk = Prefilled(self.model, tokens, kv, forward.positions, forward.queries, self.context.appended)
+        chunk = Prefilled(
+            model=self.model,
+            tokens=tokens,
+            kv=kv,
+            run_positions=forward.positions,
+            queries=forward.queries,
+            scales=forward.scales,
+            number=self.context.appended,
+        )
         kvs = {level: kv if level == 1 else self.settings.reduce(chunk, level) for level in self.settings.levels}
         self.context.append(kv if self.settings.sees_every_kv else kvs[self.settings.levels[0]])
         return kvs

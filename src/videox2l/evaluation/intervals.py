@@ -34,7 +34,7 @@ def mean_accuracy(right: NDArray[np.float64], asked: NDArray[np.float64]) -> Est
     """Mean over tasks of the accuracy, with the bootstrap's percentile interval.
 
     right, asked: questions answered right, and asked, (videos, tasks). Whole videos are resampled, since the questions
-    of one video share its index. With one video there are no bounds.
+    of one video share its index; a draw that lacks a task is not counted. With one video there are no bounds.
     """
     return _bootstrap(right, asked)
 
@@ -50,7 +50,10 @@ def _bootstrap(scores: NDArray[np.float64], asked: NDArray[np.float64]) -> Estim
     if videos < 2:
         return Estimate(value, None, None)
     draws = np.random.default_rng(0).multinomial(videos, np.full(videos, 1 / videos), RESAMPLES)  # (resamples, videos)
-    with np.errstate(invalid="ignore"):  # a draw may hold no question of a task
-        means = np.nanmean((draws @ scores) / (draws @ asked), axis=1)
+    counts = draws @ asked  # (resamples, tasks)
+    has_every_task = (counts > 0).all(axis=1)
+    if not has_every_task.any():
+        return Estimate(value, None, None)
+    means = ((draws @ scores)[has_every_task] / counts[has_every_task]).mean(axis=1)
     low, high = np.quantile(means, (0.025, 0.975))
     return Estimate(value, float(low), float(high))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
-from videox2l.compression.base import Compressor
+from videox2l.compression.base import Compressor, Passes
 from videox2l.compression.registry import COMPRESSORS
 from videox2l.engine import VideoX2L
 from videox2l.errors import SettingsError
@@ -129,9 +129,7 @@ def other_passes(method: Setting, name: str) -> Iterator[Setting]:
     from videox2l.compression.summary_tokens import SummaryTokens
 
     if isinstance(method.compressor, SummaryTokens):
-        passes: Literal["single_pass", "two_pass"] = (
-            "two_pass" if method.compressor.passes == "single_pass" else "single_pass"
-        )
+        passes: Passes = "two_pass" if method.compressor.passes == "single_pass" else "single_pass"
         yield replace(method, name=f"{name}, {passes}", compressor=replace(method.compressor, passes=passes))
 
 
@@ -145,8 +143,8 @@ def check_settings(settings: tuple[Setting, ...], engine: VideoX2L) -> None:
             raise SettingsError(f"two settings are called {setting.name!r}: give each a name of its own")
         if setting.same_size_as is not None and setting.same_size_as not in seen:
             raise SettingsError(
-                f"{setting.name!r}'s size is that of {setting.same_size_as!r}, and no setting before it is called so: "
-                "put that one first"
+                f"{setting.name!r} is to be as large as {setting.same_size_as!r}, and no setting before it has that "
+                "name: put that one first"
             )
         seen.add(setting.name)
         setting.engine(engine)

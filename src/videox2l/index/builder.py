@@ -33,11 +33,15 @@ from videox2l.video import Reading, Video
 
 @dataclass(frozen=True)
 class IndexProgress:
-    """How far indexing is, in sampled frames and in chunks."""
+    """How far indexing is.
+
+    frames, total_frames: sampled ones. chunks: those in the store. tokens: theirs before compression.
+    """
 
     frames: int
     total_frames: int
     chunks: int
+    tokens: int
 
 
 def index_video(
@@ -92,7 +96,8 @@ def build_index(
     builder = IndexBuilder(spec, store, video.outline, model, compressor, tracks)
 
     def show() -> None:
-        progress(IndexProgress(builder.reading.position, video.planned_frames, len(builder.entries)))
+        tokens = sum(entry.raw_tokens for entry in builder.entries)
+        progress(IndexProgress(builder.reading.position, video.planned_frames, len(builder.entries), tokens))
 
     show()
     sizes = spec.video.chunk_frames

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 from videox2l.compression.base import Compressor
@@ -50,7 +51,7 @@ class IndexSpec:
         """Where chunks were run, and are re-loaded: see `Compressor.positions`."""
         return self.compressor["positions"]
 
-    @property
+    @cached_property
     def key(self) -> str:
         """Hex digest of all of it."""
         return digest(self.to_json())

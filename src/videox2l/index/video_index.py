@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 from torch import Tensor
@@ -11,14 +11,15 @@ from torch import Tensor
 from videox2l.index.format import ChunkEntry, read_kv
 from videox2l.index.spec import IndexSpec
 from videox2l.store.base import Store
+from videox2l.times import clock
 from videox2l.tracks.dual_encoder import DualEncoder
 from videox2l.tracks.embeddings import Embeddings
-from videox2l.tracks.thumbnails import Thumbnails
+from videox2l.tracks.thumbnails import Thumbnails, ThumbnailStrip
 from videox2l.tracks.track import read_track
 from videox2l.types import KV, Chunk
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class VideoIndex:
     """An indexed video.
 
@@ -36,13 +37,17 @@ class VideoIndex:
     spec: IndexSpec
     video_name: str
     duration_s: float
-    prompt: KV = field(repr=False)
-    entries: tuple[ChunkEntry, ...] = field(repr=False)
+    prompt: KV
+    entries: tuple[ChunkEntry, ...]
     decoder_tokens: Mapping[str, int]
     notes: tuple[str, ...]
-    store: Store = field(repr=False)
+    store: Store
     reused: bool
     seconds: float
+
+    def __repr__(self) -> str:
+        levels = ",".join(map(str, self.levels))
+        return f"VideoIndex({self.video_name!r}, {clock(self.duration_s)}, {len(self.entries)} chunks, levels {levels})"
 
     @property
     def key(self) -> str:
@@ -64,18 +69,17 @@ class VideoIndex:
         return read_kv(self.store.shelf(self.key), self.entries[chunk], level)
 
     def embeddings(self, encoder: DualEncoder) -> tuple[Tensor, Tensor]:
-        """A dual encoder's embeddings of the video, normalised (n, d), and the sampled frame of each, long (n,).
+        """A dual encoder's embeddings of the video, normalised (n, d), and their frames' times in seconds, (n,).
 
         Raises: StoreError if the index was made without this encoder.
         """
-        embeddings, frame = read_track(self.store, Embeddings(encoder), self.spec.video)
-        return embeddings, frame
+        embeddings, time_s = read_track(self.store, Embeddings(encoder), self.spec.video)
+        return embeddings, time_s
 
     @cached_property
-    def thumbnails(self) -> Tensor:
-        """A small picture of each chunk's middle frame, uint8 (chunks, 3, h, w)."""
-        (thumbnails,) = read_track(self.store, Thumbnails(), self.spec.video)
-        return thumbnails
+    def thumbnails(self) -> ThumbnailStrip:
+        """A small picture of every sampled frame."""
+        return ThumbnailStrip(*read_track(self.store, Thumbnails(), self.spec.video))
 
     def tokens(self, levels: tuple[int, ...]) -> int:
         """KVs per layer and head in a cache with these levels, the prompt included."""

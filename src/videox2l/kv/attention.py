@@ -28,6 +28,16 @@ def attend(
     return out[0].transpose(0, 1).flatten(1)  # (heads, n, d_h) -> (n, heads * d_h)
 
 
+def attention_weights(query: Tensor, keys: Tensor, hidden: Tensor, scale: float | None = None) -> Tensor:
+    """The fp32 weights (heads, n, m) that `attend` multiplies the values with, for a few queries.
+
+    hidden: bool, broadcast to (heads, n, m): what is not attended to. query, keys, scale: as for `attend`.
+    """
+    keys = keys.repeat_interleave(query.shape[0] // keys.shape[0], dim=0)
+    logits = (query @ keys.mT).float() * (query.shape[-1] ** -0.5 if scale is None else scale)
+    return logits.masked_fill(hidden, float("-inf")).softmax(-1)
+
+
 def lower_right(n: int, m: int, device: torch.device) -> Tensor:
     """The causal mask of n queries whose last one is aligned with the last of m keys, (n, m)."""
     if device.type == "cuda":  # a form that fused kernels take; importing it costs seconds

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from videox2l.errors import SettingsError
 from videox2l.types import KV
 
 Rotate = Callable[[Tensor, Tensor], Tensor]
@@ -28,6 +29,7 @@ class KVCache:
 
     keys, values: (n_l, n_h, capacity, d_h), of which the first `length` tokens are filled.
     next_position: the position a token appended now would take.
+    Raises: SettingsError where there is no memory for the buffer, also when it grows.
     """
 
     def __init__(
@@ -39,9 +41,8 @@ class KVCache:
         dtype: torch.dtype = torch.float32,
     ):
         self.rotate = rotate
-        # zeros: attention in a fixed buffer multiplies what is not filled by 0, which does not clear a NaN
-        self.keys = torch.zeros(shape.layers, shape.heads, capacity, shape.head_dim, device=device, dtype=dtype)
-        self.values = torch.zeros_like(self.keys)
+        self.keys = torch.empty(shape.layers, shape.heads, 0, shape.head_dim, device=device, dtype=dtype)
+        self.keys, self.values = self._buffer(self.keys, capacity), self._buffer(self.keys, capacity)
         self.length = 0
         self.next_position = 0
 
@@ -57,8 +58,18 @@ class KVCache:
         capacity = max(self.length + tokens, 2 * self.capacity)
         self.keys, self.values = self._grown(self.keys, capacity), self._grown(self.values, capacity)
 
+    @staticmethod
+    def _buffer(like: Tensor, capacity: int) -> Tensor:
+        try:  # zeros: attention in a fixed buffer multiplies what is not filled by 0, which does not clear a NaN
+            return like.new_zeros(*like.shape[:2], capacity, like.shape[3])
+        except RuntimeError as error:  # what torch raises on the CPU; torch.OutOfMemoryError is one too
+            raise SettingsError(
+                f"a cache of {capacity} tokens does not fit into the memory of {like.device}: choose coarser levels, a "
+                "part of the video or a shorter answer"
+            ) from error
+
     def _grown(self, buffer: Tensor, capacity: int) -> Tensor:
-        grown = buffer.new_zeros(*buffer.shape[:2], capacity, buffer.shape[3])
+        grown = self._buffer(buffer, capacity)
         grown[:, :, : self.length] = buffer[:, :, : self.length]
         return grown
 

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -71,7 +71,7 @@ class FrameLimits:
         """Raises: SettingsError if an adapter's frames have a fixed size, which limits do not change."""
         if not adapter.resizes_frames:
             raise SettingsError(
-                f"{adapter.model_type} models take frames of a fixed size: leave max_pixels and min_pixels out"
+                f"{adapter.model_type} models take frames of a fixed size: leave the limit of pixels out"
             )
 
 
@@ -92,6 +92,7 @@ class MLLM(nn.Module, ABC):
     positions: where that compressor's tokens stand by default, "original" if the positions tell the model the time.
     directory: where the checkpoint lies, if it was loaded from one.
     decoding: the checkpoint's own, from its generation_config.json, for what `Generation` leaves to it.
+    trained_on_conversations: whether earlier turns may stand in its context; its generation_config.json says so if not.
     """
 
     name: str
@@ -108,6 +109,7 @@ class MLLM(nn.Module, ABC):
     positions: Positions = "contiguous"
     directory: Path | None = None
     decoding: Decoding = Decoding()
+    trained_on_conversations: bool = True
 
     @classmethod
     def accepts(cls, config: Mapping[str, Any]) -> bool:
@@ -116,7 +118,7 @@ class MLLM(nn.Module, ABC):
 
     @classmethod
     @abstractmethod
-    def from_directory(cls, directory: Path, device: torch.device, dtype: torch.dtype, name: str) -> MLLM:
+    def from_directory(cls, directory: Path, device: torch.device, dtype: torch.dtype, name: str) -> Self:
         """Load a checkpoint directory. Raises: ModelError if it is incomplete, damaged, or not what is built here."""
 
     @property

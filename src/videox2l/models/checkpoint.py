@@ -6,7 +6,9 @@ import hashlib
 import json
 import os
 import re
+import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -16,8 +18,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from videox2l.checks import check_path
 from videox2l.errors import ModelError, SettingsError
-from videox2l.models.file_digest import content_digest
+from videox2l.store.file_digest import content_digest
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -32,6 +35,21 @@ FLOATS = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
 HASH = re.compile("[0-9a-f]{40}|[0-9a-f]{64}")
 """How the hub's cache names a blob: git's hash of a small file, SHA-256 of a large one."""
+
+
+@contextmanager
+def bars_in_a_terminal() -> Iterator[None]:
+    """Within it transformers draws no progress bars, unless stderr is a terminal."""
+    from transformers.utils import logging
+
+    silences = logging.is_progress_bar_enabled() and not (sys.stderr and sys.stderr.isatty())
+    if silences:
+        logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if silences:
+            logging.enable_progress_bar()
 
 
 @dataclass(frozen=True)
@@ -57,13 +75,14 @@ class Checkpoint:
         Raises: ModelError if there is no such model, it has no config.json that can be read, or it holds an adapter;
         SettingsError for the revision of a directory.
         """
+        check_path(model, "the model", "a hub id or a directory", ModelError)
         directory = Path(model).expanduser()
         is_on_hub = not directory.is_dir()
         if is_on_hub:
             directory = download(str(model), revision, list(JUDGED_FILES))
         elif revision is not None:
             raise SettingsError(
-                f"revision {revision!r} is of a model on the hub and {model} is a directory: leave it out"
+                f"revision {revision!r} names a version on the hub, and {model} is a directory: leave it out"
             )
         refuse_adapter(directory, str(model))
         return cls(str(model), directory, read_config(directory, str(model)), is_on_hub)
@@ -101,7 +120,7 @@ def read_config(directory: Path, name: str) -> dict[str, Any]:
     except ValueError as error:
         raise ModelError(f"{file} is not valid JSON ({error}): download it again") from error
     if not isinstance(config, dict):
-        raise ModelError(f"{file} is no JSON object: download it again")
+        raise ModelError(f"{file} is not a JSON object: download it again")
     return config
 
 
@@ -124,7 +143,7 @@ def refuse_adapter(directory: Path, name: str) -> None:
             f"{name} holds an adapter (adapter_config.json) beside a model, and would be used without it: {merge}; "
             "remove adapter_config.json if the model has it merged already"
         )
-    raise ModelError(f"{name} is an adapter (adapter_config.json) and no model: {merge}")
+    raise ModelError(f"{name} is an adapter (adapter_config.json) and not a model: {merge}")
 
 
 def shard_files(directory: Path) -> list[Path]:
@@ -169,6 +188,15 @@ def damaged(file: Path, error: Exception) -> ModelError:
     return ModelError(f"{file} is damaged ({error}): download or build it again")
 
 
+class LoadedEmbedding(nn.Embedding):
+    """An embedding to load values into: on the meta device none are drawn, which would import torch's compiler."""
+
+    def reset_parameters(self) -> None:
+        """Draw the values, but on the meta device."""
+        if not self.weight.is_meta:
+            super().reset_parameters()
+
+
 def load_weights(module: nn.Module, directory: Path, device: torch.device, dtype: torch.dtype) -> None:
     """Fill a module made on the meta device; parameters the checkpoint has and the module has not are left out.
 
@@ -195,14 +223,20 @@ def load_weights(module: nn.Module, directory: Path, device: torch.device, dtype
         )
 
 
+WITHOUT_KVS = {"generation_config.json", "contrastive"}
+"""Parts of a checkpoint that its KVs do not depend on: how answers are decoded, and the contrastive oracle's head."""
+
+
 def checkpoint_fingerprint(directory: Path) -> str:
-    """Hex digest of every configuration, tokenizer and weights file of a checkpoint.
+    """Hex digest of every configuration, tokenizer and weights file of a checkpoint that its KVs depend on.
 
     A file in the hub's cache is a link to a blob that is named by its content's hash, so the name stands for it; any
     other file's content is read once and again when it seems changed (see `content_digest`).
     """
     digest = hashlib.blake2b(digest_size=16)
     for file in sorted(directory.rglob("*")):
+        if file.relative_to(directory).parts[0] in WITHOUT_KVS:
+            continue
         if not file.is_file() or file.suffix not in {".json", ".safetensors", ".txt", ".model", ".jinja"}:
             continue
         digest.update(file.relative_to(directory).as_posix().encode())
@@ -219,18 +253,18 @@ def load_tokenizer(directory: Path) -> PreTrainedTokenizerBase:
 
     Raises: ModelError if there is neither, or it does not load.
     """
-    from transformers import PreTrainedTokenizerFast, Qwen2Tokenizer
-
-    if (directory / "tokenizer.json").is_file():
-        kind: type[PreTrainedTokenizerBase] = PreTrainedTokenizerFast
-    elif (directory / "vocab.json").is_file() and (directory / "merges.txt").is_file():
-        kind = Qwen2Tokenizer
-    else:
-        raise ModelError(f"{directory} has no tokenizer: add tokenizer.json, or vocab.json and merges.txt")
     try:
-        return kind.from_pretrained(directory, trust_remote_code=False)
+        if (directory / "tokenizer.json").is_file():
+            from transformers import PreTrainedTokenizerFast
+
+            return PreTrainedTokenizerFast.from_pretrained(directory, trust_remote_code=False)
+        if (directory / "vocab.json").is_file() and (directory / "merges.txt").is_file():
+            from transformers import Qwen2Tokenizer  # for which transformers looks through all its models
+
+            return Qwen2Tokenizer.from_pretrained(directory, trust_remote_code=False)
     except (OSError, ValueError, TypeError) as error:
         raise ModelError(f"the tokenizer of {directory} does not load ({error}): download it again") from error
+    raise ModelError(f"{directory} has no tokenizer: add tokenizer.json, or vocab.json and merges.txt")
 
 
 def restore_buffers(model: nn.Module, device: torch.device) -> None:

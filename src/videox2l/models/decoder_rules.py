@@ -18,15 +18,15 @@ def refuse_decoder(config: PreTrainedConfig) -> None:
     window = getattr(config, "sliding_window", None)
     if not getattr(config, "layer_types", None) and window and window < config.max_position_embeddings:
         raise ModelError(
-            f"the decoder ({config.model_type}) has a sliding_window: its tokens attend to the last {window} alone, so "
+            f"the decoder ({config.model_type}) has a sliding_window: its tokens attend only to the last {window}, so "
             "chunks' KVs can't be re-loaded into it: pass a model with full attention in every layer"
         )
     parameters = getattr(config, "rope_parameters", None) or {}
     part = parameters.get("partial_rotary_factor") or 1.0
     if part < 1:
         raise ModelError(
-            f"the decoder ({config.model_type}) rotates a part of each head alone (partial_rotary_factor {part}), "
-            "which is not built here: pass a model whose RoPE rotates all of it"
+            f"the decoder ({config.model_type}) rotates only a part of each head (partial_rotary_factor {part}), "
+            "which is not supported: pass a model whose RoPE rotates all of it"
         )
     rope = parameters.get("rope_type", "default")
     if rope not in ("default", "linear", "dynamic", "yarn", "llama3"):

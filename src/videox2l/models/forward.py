@@ -70,7 +70,8 @@ class Forward:
     positions: of all n tokens, (n,), or (3, n) for M-RoPE.
     deepstack: as in VideoTokens, for all n tokens; by default none.
     records_kv: whether `keys` and `values` receive every layer's un-rotated keys and its values, (n_h, n, d_h) each.
-    records_queries: whether `queries` receive every layer's un-rotated queries, (heads, n, d_h).
+    records_queries: whether `queries` receive every layer's un-rotated queries, (heads, n, d_h), and `scales` what it
+        multiplies their products with the keys by, None for 1 / sqrt(d_h).
     """
 
     sequences: tuple[Sequence, ...]
@@ -81,6 +82,7 @@ class Forward:
     keys: list[Tensor] = field(default_factory=list, init=False)
     values: list[Tensor] = field(default_factory=list, init=False)
     queries: list[Tensor] = field(default_factory=list, init=False)
+    scales: list[float | None] = field(default_factory=list, init=False)
 
     @classmethod
     def behind(
@@ -129,6 +131,7 @@ class Forward:
             self.values.append(value)
         if self.records_queries:
             self.queries.append(query)
+            self.scales.append(scale)
         rotate = self.sequences[0].cache.rotate
         positions = self.positions.to(home)
         query, key = rotate(query, positions), rotate(key, positions)

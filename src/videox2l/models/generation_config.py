@@ -1,4 +1,4 @@
-"""What a checkpoint's generation_config.json says: how its answers are decoded, and which ids end them."""
+"""What a checkpoint's generation_config.json says: how its answers are decoded and end, and if it can converse."""
 
 from __future__ import annotations
 
@@ -25,6 +25,11 @@ def end_ids(config: GenerationConfig | None, default: int | list[int] | None) ->
     ids = config.eos_token_id if config else None
     ids = default if ids is None else ids
     return tuple(ids) if isinstance(ids, list) else () if ids is None else (ids,)
+
+
+def trained_on_conversations(config: GenerationConfig | None) -> bool:
+    """Whether a model knows earlier turns; true unless its checkpoint says false, which is a field of our own."""
+    return bool(getattr(config, "trained_on_conversations", True))
 
 
 def own_decoding(config: GenerationConfig | None) -> Decoding:

@@ -22,10 +22,10 @@ from transformers import (
 from videox2l.errors import ModelError
 from videox2l.kv.cache import KVShape
 from videox2l.models.base import DEFAULT_FRAME_TOKENS, MLLM, FrameLimits, Turn
-from videox2l.models.checkpoint import checkpoint_fingerprint, first_line, shard_files
+from videox2l.models.checkpoint import bars_in_a_terminal, checkpoint_fingerprint, first_line, shard_files
 from videox2l.models.decoder_rules import refuse_decoder, trained_positions
 from videox2l.models.forward import Forward
-from videox2l.models.generation_config import end_ids, own_decoding
+from videox2l.models.generation_config import end_ids, own_decoding, trained_on_conversations
 from videox2l.models.model_digest import with_quantization, with_switches
 from videox2l.models.self_check import check_decoder
 from videox2l.models.takeover import give_back, take_over
@@ -96,10 +96,11 @@ class HuggingFaceMLLM(MLLM):
         self.max_positions = trained_positions(text_config)
         self.eos_ids = end_ids(model.generation_config, tokenizer.eos_token_id)
         self.decoding = own_decoding(model.generation_config)
+        self.trained_on_conversations = trained_on_conversations(model.generation_config)
         self.rope = take_over(model, self.decoder, head_dim).to(self.device)
         self.eval().requires_grad_(False)
         try:
-            check_decoder(self)
+            check_decoder(self, self.decoder, self.rope)
         except BaseException:
             self.release()
             raise
@@ -129,14 +130,15 @@ class HuggingFaceMLLM(MLLM):
         if device_map is None and quantized and device.type != "cpu":
             device_map = {"": device}  # quantized weights are laid out for where they are loaded to
         try:
-            model, loading = AutoModelForImageTextToText.from_pretrained(
-                directory,
-                dtype=dtype,
-                device_map=device_map,
-                quantization_config=quantization_config,
-                output_loading_info=True,
-                trust_remote_code=False,
-            )
+            with bars_in_a_terminal():
+                model, loading = AutoModelForImageTextToText.from_pretrained(
+                    directory,
+                    dtype=dtype,
+                    device_map=device_map,
+                    quantization_config=quantization_config,
+                    output_loading_info=True,
+                    trust_remote_code=False,
+                )
             if device_map is None:
                 model.to(device)
         except ImportError as error:  # it says what to install
@@ -156,13 +158,16 @@ class HuggingFaceMLLM(MLLM):
                 "or of another architecture"
             )
         if not any((directory / name).is_file() for name in TOKENIZER_FILES):
-            raise ModelError(f"{directory} has no tokenizer ({', '.join(TOKENIZER_FILES)}): download all of it")
+            raise ModelError(
+                f"{directory} has no tokenizer ({', '.join(TOKENIZER_FILES)}): download the whole checkpoint"
+            )
         try:
             tokenizer = AutoTokenizer.from_pretrained(directory, trust_remote_code=False)
             video_processor = AutoVideoProcessor.from_pretrained(directory, trust_remote_code=False)
         except Exception as error:  # missing files raise many things
             raise ModelError(
-                f"{directory} has no tokenizer and video processor that load ({first_line(error)}): download all of it"
+                f"{directory} has no tokenizer and video processor that load ({first_line(error)}): download the "
+                "whole checkpoint"
             ) from error
         tokenizer.chat_template = processor_chat_template(directory) or tokenizer.chat_template
         return cls(

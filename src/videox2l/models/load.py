@@ -90,12 +90,14 @@ def load_model(
     that a model of this family does not have.
     """
     name = str(model)
+    check_dtype(dtype)  # what can be refused before the model is looked at
+    place = pick_device(device, device_map)
+    limits = FrameLimits(max_pixels, min_pixels)
     checkpoint = Checkpoint.find(NANO if name == "nano" else model, revision)
     config = checkpoint.config
     adapter = adapter_of(config)
     if adapter is None:
         raise ModelError(refusal(checkpoint.directory, config, name))
-    place = pick_device(device, device_map)
     options = {"device_map": device_map, "quantization_config": quantization_config}
     options = {option: value for option, value in options.items() if value is not None}
     quantization = quantization_config or quantization_of(config)
@@ -103,9 +105,9 @@ def load_model(
         refuse_options(adapter, name)
     if quantization:
         check_quantization(quantization, quantization_config is None, device_map, name)
-    if max_pixels is not None or min_pixels is not None:
-        options["frame_limits"] = FrameLimits(max_pixels, min_pixels)
-        options["frame_limits"].check_family(adapter)
+    if limits != FrameLimits():
+        limits.check_family(adapter)
+        options["frame_limits"] = limits
     directory = checkpoint.files()
     return adapter.from_directory(directory, place, pick_dtype(dtype, place, config, directory), name, **options)
 
@@ -139,14 +141,18 @@ def wrap_model(
     if hasattr(model, "get_base_model"):  # peft's layers are in it, whatever wraps it
         model = model.get_base_model()
     if not isinstance(model, PreTrainedModel):
-        raise ModelError(f"a {type(model).__name__} is not a model of transformers: pass what from_pretrained gave")
+        raise ModelError(
+            f"an object of type {type(model).__name__} is not a model of transformers: pass what from_pretrained gave"
+        )
     name = name or model.name_or_path or type(model).__name__
     config = model.config.to_dict()
     adapter = adapter_of(config)
     if adapter is None:
         raise ModelError(refusal(model.config, config, name))
     if not issubclass(adapter, HuggingFaceMLLM):
-        raise ModelError(f"{name} is of a family that is loaded from its directory: pass that instead of the model")
+        raise ModelError(
+            f"{name} belongs to a family that is loaded from its directory: pass the directory instead of the model"
+        )
     missing = [part for part in ("tokenizer", "video_processor") if getattr(processor, part, None) is None]
     if missing:
         raise ModelError(
@@ -213,8 +219,8 @@ def refuse_options(adapter: type[MLLM], name: str) -> None:
 
     if not issubclass(adapter, HuggingFaceMLLM):
         raise SettingsError(
-            f"{name} is loaded by {adapter.__name__}, which knows no device_map and no quantization: leave them out, "
-            "and pass a checkpoint that is not quantized"
+            f"{name} is loaded by {adapter.__name__}, which supports neither device_map nor quantization: leave them "
+            "out, and pass a checkpoint that is not quantized"
         )
 
 
@@ -257,9 +263,13 @@ def pick_device(device: str, device_map: str | int | Mapping[str, Any] | None = 
     """
     if device_map is not None:
         if device != "auto":
-            raise SettingsError(f"device {device!r} and device_map {device_map!r} exclude each other: pass one of them")
+            raise SettingsError(
+                f"device {device!r} and device_map {device_map!r} can't be combined: pass only one of them"
+            )
         if find_spec("accelerate") is None:
-            raise SettingsError(f"device_map {device_map!r} needs a package that is not here: pip install accelerate")
+            raise SettingsError(
+                f"device_map {device_map!r} needs accelerate, which is not installed: pip install accelerate"
+            )
         places = set(map(str, device_map.values() if isinstance(device_map, Mapping) else [device_map]))
         if places <= {"cpu", "disk"}:
             return torch.device("cpu")
@@ -284,6 +294,11 @@ def pick_dtype(dtype: str, device: torch.device, config: Mapping[str, Any], dire
             return torch.float32
         named = (part.get(key) for part in (config, text_config(config)) for key in ("dtype", "torch_dtype"))
         dtype = next(filter(None, named), None) or weights_dtype(directory)
-    if dtype not in DTYPES:
-        raise SettingsError(f"dtype {dtype!r} is not one that models run in here: pass {', '.join(DTYPES)}")
+        check_dtype(dtype)
     return DTYPES[dtype]
+
+
+def check_dtype(dtype: str) -> None:
+    """Raises: SettingsError for a dtype that is not supported."""
+    if dtype not in ("auto", *DTYPES):
+        raise SettingsError(f"dtype {dtype!r} is not supported: pass {', '.join(DTYPES)}")

@@ -11,20 +11,18 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AttentionInterface, AttentionMaskInterface
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from videox2l.errors import ModelError
+from videox2l.models.base import MLLM
 from videox2l.models.checkpoint import first_line
 from videox2l.models.forward import Forward
-
-if TYPE_CHECKING:
-    from videox2l.models.hugging_face import HuggingFaceMLLM
 
 RECORDED = "videox2l_recorded"
 """The name, in transformers' registry, of its own attention with what enters it recorded."""
@@ -79,22 +77,24 @@ AttentionMaskInterface.register(RECORDED, sdpa_mask)
 
 
 @torch.no_grad()
-def check_decoder(model: HuggingFaceMLLM) -> None:
+def check_decoder(model: MLLM, decoder: PreTrainedModel, rope: nn.Module) -> None:
     """Run a few tokens at the end of the trained context through one layer of each kind, in both ways.
 
     Takes the time of three forwards of a few tokens through those layers; mostly that is one layer.
+
+    model: ours. decoder: the one of transformers that it drives, taken over. rope: the decoder's own rotary module.
     Raises: ModelError if the decoder can't be run in either way, or the two differ by more than rounding.
     """
-    kind = model.config.get_text_config().model_type
-    words = model.model.get_input_embeddings().weight.shape[0]
+    kind = decoder.config.model_type
+    words = decoder.get_input_embeddings().weight.shape[0]
     embeddings = model.embed(torch.arange(TOKENS) * (words // TOKENS))
     start = max(0, model.max_positions - TOKENS)
     positions = model.text_positions(torch.arange(start, start + TOKENS, device=embeddings.device))
     if positions.ndim == 2:
         positions = positions - torch.arange(3, device=positions.device)[:, None] * (start // 4)
     try:
-        with one_layer_of_each_kind(model.decoder):
-            own, own_states = run_own(model, embeddings, positions)
+        with one_layer_of_each_kind(decoder):
+            own, own_states = run_own(decoder, rope, embeddings, positions)
             ours, our_states = run_ours(model, embeddings, positions)
     except Exception as error:  # whatever a decoder of another build raises
         raise ModelError(
@@ -128,12 +128,13 @@ def check_decoder(model: HuggingFaceMLLM) -> None:
             )
 
 
-def run_own(model: HuggingFaceMLLM, embeddings: Tensor, positions: Tensor) -> tuple[list[Recorded], Tensor]:
+def run_own(
+    decoder: PreTrainedModel, rope: nn.Module, embeddings: Tensor, positions: Tensor
+) -> tuple[list[Recorded], Tensor]:
     """All tokens at once, with the decoder's own rotary module and mask."""
     records: deque[Recorded] = deque()  # not a list: the hooks of a spread model would hand on a copy of it
-    decoder = model.decoder
     rotary, attention = decoder.rotary_emb, decoder.config._attn_implementation
-    decoder.rotary_emb = model.rope
+    decoder.rotary_emb = rope
     decoder.set_attn_implementation(RECORDED)
     try:
         states = decoder(
@@ -145,9 +146,7 @@ def run_own(model: HuggingFaceMLLM, embeddings: Tensor, positions: Tensor) -> tu
     return list(records), states[0]
 
 
-def run_ours(
-    model: HuggingFaceMLLM, embeddings: Tensor, positions: Tensor
-) -> tuple[list[tuple[Tensor, Tensor, Tensor]], Tensor]:
+def run_ours(model: MLLM, embeddings: Tensor, positions: Tensor) -> tuple[list[tuple[Tensor, Tensor, Tensor]], Tensor]:
     """Half of the tokens behind the other half's cache: every layer's rotated queries and keys and its values."""
     cache, half = model.new_cache(TOKENS), TOKENS // 2
     runs, states = [], []

@@ -31,7 +31,7 @@ class SmolVLM(HuggingFaceMLLM):
         try:
             from num2words import num2words
         except ImportError as error:
-            raise ModelError(f"{self.name} writes numbers as words: pip install num2words") from error
+            raise ModelError(f"{self.name} needs num2words, which is not installed: pip install num2words") from error
         duration = timedelta(seconds=int(video.duration_s))
         return DEFAULT_VIDEO_INTRO.format(frame_count=num2words(video.frames), video_duration=duration)
 

@@ -42,7 +42,7 @@ def take_over(model: PreTrainedModel, decoder: PreTrainedModel, head_dim: int) -
     """
     if not isinstance(decoder, PreTrainedModel):
         raise ModelError(
-            f"the decoder is a {type(decoder).__name__} and not transformers' own: wrap the whole model instead"
+            f"the decoder is of type {type(decoder).__name__} and not transformers' own: wrap the whole model instead"
         )
     if not isinstance(getattr(decoder, "rotary_emb", None), nn.Module):
         raise ModelError(

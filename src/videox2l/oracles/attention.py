@@ -10,6 +10,7 @@ from torch import Tensor
 
 from videox2l.index.reload import chunk_spans, load_cache
 from videox2l.index.video_index import VideoIndex
+from videox2l.kv.attention import attention_weights
 from videox2l.models.base import MLLM
 from videox2l.models.forward import Forward
 from videox2l.oracles.base import KVOracle
@@ -43,10 +44,8 @@ class AttentionOracle(KVOracle):
         steps = torch.arange(cache.length, device=keys.device)
         hidden = steps > torch.arange(video_tokens, cache.length, device=keys.device)[asking, None]
         mass = torch.zeros(cache.length, device=keys.device)
-        for layer, query in enumerate(forward.queries):
+        for query, scale, layer_keys in zip(forward.queries, forward.scales, keys, strict=True):
             asked = model.rotate(query, forward.positions)[:, asking]  # (heads, asking, d_h)
-            layer_keys = keys[layer].repeat_interleave(asked.shape[0] // keys.shape[1], dim=0)
-            logits = (asked @ layer_keys.transpose(1, 2)).float() / asked.shape[-1] ** 0.5
-            mass += logits.masked_fill(hidden, float("-inf")).softmax(-1).mean(dim=(0, 1))
+            mass += attention_weights(asked, layer_keys, hidden, scale).mean(dim=(0, 1))
         spans = [mass[span] for span in chunk_spans(index, levels)]
         return torch.stack([span.sum() / max(len(span), 1) for span in spans]) / len(forward.queries)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from torch import Tensor
@@ -11,6 +11,7 @@ from torch import Tensor
 from videox2l.errors import ModelError, SettingsError
 from videox2l.index.video_index import VideoIndex
 from videox2l.models.base import MLLM
+from videox2l.types import Scores
 
 
 class Oracle(ABC):
@@ -20,15 +21,17 @@ class Oracle(ABC):
     """
 
     @abstractmethod
-    def relevance(self, model: MLLM, index: VideoIndex, question: str) -> Tensor:
-        """Relevance of each chunk to the question, finite, (chunks,); higher is more relevant."""
+    def relevance(self, model: MLLM, index: VideoIndex, question: str) -> Tensor | Scores:
+        """Relevance of each chunk to the question, finite, (chunks,), or with that of single frames beside it."""
 
-    def score(self, model: MLLM, index: VideoIndex, question: str) -> Tensor:
-        """`relevance` in fp32 on the host, every value of it finite.
+    def score(self, model: MLLM, index: VideoIndex, question: str) -> Scores:
+        """`relevance` in fp32 on the host, every value of the chunks' finite.
 
         Raises: ModelError for a score that is not a finite number; SettingsError if there is not one for each chunk.
         """
-        scores = self.relevance(model, index, question).float().cpu()
+        given = self.relevance(model, index, question)
+        given = given if isinstance(given, Scores) else Scores(given)
+        scores = given.chunks.float().cpu()
         chunks, name = len(index.entries), type(self).__name__
         if scores.shape != (chunks,):
             raise SettingsError(
@@ -40,11 +43,16 @@ class Oracle(ABC):
                 f"{name} gave chunk {chunk} the score {scores[chunk]:g}: choose another oracle, or another dtype if "
                 f"{model.name} overflows in this one"
             )
-        return scores
+        return replace(given, chunks=scores)
 
-    def notes(self, question: str) -> tuple[str, ...]:
+    def notes(self, index: VideoIndex, question: str) -> tuple[str, ...]:
         """What the user should know about how the question was read."""
         return ()
+
+    @property
+    def takes_times(self) -> bool:
+        """Whether an engine may put the times that a question names before its scores."""
+        return True
 
     @property
     def levels(self) -> tuple[int, ...]:

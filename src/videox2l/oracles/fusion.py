@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from videox2l.errors import SettingsError
 from videox2l.index.video_index import VideoIndex
 from videox2l.models.base import MLLM
 from videox2l.oracles.base import Oracle
+from videox2l.types import Scores
 
 
 @dataclass(frozen=True)
@@ -32,21 +32,28 @@ class Fusion(Oracle):
         if len(self.oracles) < 2:
             raise SettingsError("fusion needs two or more oracles, as in attention+contrastive")
 
-    def relevance(self, model: MLLM, index: VideoIndex, question: str) -> Tensor:
-        """Every oracle once."""
+    def relevance(self, model: MLLM, index: VideoIndex, question: str) -> Scores:
+        """Every oracle once; single frames are scored by the first that does."""
+        frames = None
         fused = torch.zeros(len(index.entries))
         for oracle in self.oracles:
-            scores = oracle.score(model, index, question)
+            given = oracle.score(model, index, question)
+            scores, frames = given.chunks, frames or given.frames
             above = (scores > scores[:, None]).sum(dim=1)
             equal = (scores == scores[:, None]).sum(dim=1)
             fused += 1 / (self.constant + above + (equal + 1) / 2)
-        return fused
+        return Scores(fused, frames)
 
-    def notes(self, question: str) -> tuple[str, ...]:
+    def notes(self, index: VideoIndex, question: str) -> tuple[str, ...]:
         """The oracles' own notes."""
-        return tuple(note for oracle in self.oracles for note in oracle.notes(question))
+        return tuple(note for oracle in self.oracles for note in oracle.notes(index, question))
 
     @property
     def levels(self) -> tuple[int, ...]:
         """The oracles' own levels."""
         return tuple(level for oracle in self.oracles for level in oracle.levels)
+
+    @property
+    def takes_times(self) -> bool:
+        """Whether all of the oracles do."""
+        return all(oracle.takes_times for oracle in self.oracles)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from videox2l.checks import check_kind
 from videox2l.errors import SettingsError
-from videox2l.oracles.base import Oracle
-from videox2l.oracles.fusion import Fusion
-from videox2l.oracles.temporal import Temporal
 from videox2l.registry import Registry
-from videox2l.tracks.dual_encoder import DualEncoder
+
+if TYPE_CHECKING:
+    from videox2l.oracles.base import Oracle
+    from videox2l.tracks.dual_encoder import DualEncoder
 
 ORACLES: Registry[Oracle] = Registry(
     "oracle",
@@ -20,6 +21,7 @@ ORACLES: Registry[Oracle] = Registry(
         "probe": "videox2l.oracles.probe:Probe",
         "qk": "videox2l.oracles.qk:QueryKey",
         "random": "videox2l.oracles.random:RandomOracle",
+        "time": "videox2l.oracles.time:TimeOracle",
     },
 )
 
@@ -39,13 +41,24 @@ def make_oracle(
     Raises: SettingsError for an unknown name, or for an oracle that lacks what it needs.
     """
     if isinstance(oracle, str):
+        from videox2l.oracles.fusion import Fusion
+
         oracles = tuple(_one_oracle(name, encoder, seed) for name in oracle.split("+"))
         oracle = oracles[0] if len(oracles) == 1 else Fusion(oracles)
-    return Temporal(oracle, smoothing) if smoothing else oracle
+    from videox2l.oracles.base import Oracle
+
+    check_kind(oracle, Oracle, "oracle", 'its name, as "attention", or one that is made')
+    if smoothing:
+        from videox2l.oracles.temporal import Temporal
+
+        return Temporal(oracle, smoothing)
+    return oracle
 
 
 def _one_oracle(name: str, encoder: DualEncoder | None, seed: int) -> Oracle:
     if name == "fusion":
+        from videox2l.oracles.fusion import Fusion
+
         names = ["contrastive"] * (encoder is not None) + ["attention", "qk"]
         return Fusion(tuple(_one_oracle(name, encoder, seed) for name in names))
     if encoder is None and "encoder" in ORACLES.required(name):

@@ -6,12 +6,12 @@ import math
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from videox2l.errors import SettingsError
 from videox2l.index.video_index import VideoIndex
 from videox2l.models.base import MLLM
 from videox2l.oracles.base import Oracle
+from videox2l.types import Scores
 
 
 @dataclass(frozen=True)
@@ -31,18 +31,23 @@ class Temporal(Oracle):
         if not 0 < self.width < math.inf:
             raise SettingsError(f"smoothing={self.width} is not a width in chunks: pass a number above 0")
 
-    def relevance(self, model: MLLM, index: VideoIndex, question: str) -> Tensor:
+    def relevance(self, model: MLLM, index: VideoIndex, question: str) -> Scores:
         """The oracle once, then one small matrix product."""
         place = torch.arange(len(index.entries), dtype=torch.float32)
         weights = (-(((place - place[:, None]) / self.width) ** 2) / 2).exp()
         scores = self.oracle.score(model, index, question)
-        return (weights / weights.sum(dim=1, keepdim=True)) @ scores
+        return Scores((weights / weights.sum(dim=1, keepdim=True)) @ scores.chunks, scores.frames)
 
-    def notes(self, question: str) -> tuple[str, ...]:
+    def notes(self, index: VideoIndex, question: str) -> tuple[str, ...]:
         """The oracle's own notes."""
-        return self.oracle.notes(question)
+        return self.oracle.notes(index, question)
 
     @property
     def levels(self) -> tuple[int, ...]:
         """The oracle's own levels."""
         return self.oracle.levels
+
+    @property
+    def takes_times(self) -> bool:
+        """Whether the oracle does."""
+        return self.oracle.takes_times

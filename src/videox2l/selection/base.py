@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from videox2l.checks import check_number
 from videox2l.errors import SettingsError
 from videox2l.index.video_index import VideoIndex
 from videox2l.types import Selection
@@ -50,7 +51,7 @@ class Selector(ABC):
         if unread and not self.uses_middle_levels:
             raise SettingsError(
                 f"nothing would read level {unread[0]} of {','.join(map(str, levels))}: {type(self).__name__} chooses "
-                "the finest and the coarsest; pass two levels, or a selector that reads them all, as budget"
+                "the finest and the coarsest; pass two levels, or a selector that reads them all, such as budget"
             )
 
     def edges(self, index: VideoIndex) -> frozenset[int]:
@@ -74,6 +75,5 @@ def best_first(scores: Tensor) -> list[int]:
 
 
 def check_k(k: int) -> None:
-    """Raises: SettingsError for a negative number of chunks."""
-    if k < 0:
-        raise SettingsError(f"k={k} is negative: pass how many chunks to read in full detail, 0 or more")
+    """Raises: SettingsError for what is not a number of chunks."""
+    check_number(k, 0, "k", "chunks")

@@ -38,7 +38,7 @@ class Budget(Selector):
 
     def __post_init__(self) -> None:
         if self.cache_tokens < 1:
-            raise SettingsError(f"cache_tokens={self.cache_tokens} is no room at all: pass 1 or more")
+            raise SettingsError(f"cache_tokens={self.cache_tokens} leaves no room: pass 1 or more")
 
     def select(self, scores: Tensor | None, index: VideoIndex) -> Selection:
         """The longest run of upgrades within the budget.
@@ -78,14 +78,15 @@ class Budget(Selector):
         return [upgrade for _, upgrade in sorted(upgrades, key=lambda upgrade: -upgrade[0])]
 
     def _selection(self, levels: list[int], scores: Tensor, index: VideoIndex) -> Selection:
-        """The moments are the best of what is read at the finest level, as many as are there by their scores."""
+        """The moments are what is read at the finest level; an edge if it is among as many best as are not edges."""
         finest, edges = index.levels[0], self.edges(index)
         fine = [chunk for chunk in best_first(scores) if levels[chunk] == finest]
-        moments = fine[: len(set(fine) - edges)]
+        inner = len(set(fine) - edges)
+        moments = tuple(chunk for rank, chunk in enumerate(fine) if chunk not in edges or rank < inner)
         notes = [f"{self.cache_tokens} tokens have no room for the first and last chunk in full detail"]
         if edges <= set(fine):
             notes = []
-        return Selection(tuple(levels), tuple(scores.tolist()), tuple(moments), tuple(notes))
+        return Selection(tuple(levels), tuple(scores.tolist()), moments, tuple(notes))
 
 
 def worth_per_token(coarse_tokens: int, fine_tokens: int) -> float:

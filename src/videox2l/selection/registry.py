@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from videox2l.checks import check_kind
 from videox2l.registry import Registry
-from videox2l.selection.base import Selector
+
+if TYPE_CHECKING:
+    from videox2l.selection.base import Selector
 
 SELECTORS: Registry[Selector] = Registry(
     "selector",
@@ -19,4 +24,9 @@ SELECTORS: Registry[Selector] = Registry(
 
 def make_selector(selector: str | Selector) -> Selector:
     """A selector by name with its defaults; one that is made already as it is. Raises: SettingsError."""
-    return SELECTORS.make(selector) if isinstance(selector, str) else selector
+    if isinstance(selector, str):
+        return SELECTORS.make(selector)
+    from videox2l.selection.base import Selector
+
+    check_kind(selector, Selector, "selector", "its name, or one that is made, as TopK(k=5)")
+    return selector

@@ -28,8 +28,9 @@ class TopK(Selector):
         check_k(self.k)
 
     def select(self, scores: Tensor | None, index: VideoIndex) -> Selection:
-        """The best k of the chunks that are not fine anyway; the moments are the best k of all."""
+        """The best k of the chunks that are not fine anyway; an edge is a moment if it is among the best k of all."""
         assert scores is not None
         order, edges = best_first(scores), self.edges(index)
         chosen = [chunk for chunk in order if chunk not in edges][: self.k]
-        return Selection(self.two_levels(chosen, index), tuple(scores.tolist()), tuple(order[: self.k]))
+        moments = tuple(chunk for rank, chunk in enumerate(order) if chunk in chosen or rank < self.k)
+        return Selection(self.two_levels(chosen, index), tuple(scores.tolist()), moments)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from videox2l.checks import check_path
+from videox2l.errors import StoreError
 from videox2l.store.base import Shelf, Store
 from videox2l.store.disk import DiskStore
 from videox2l.store.ram import RamStore
@@ -20,9 +22,15 @@ def default_directory() -> Path:
 
 
 def open_store(store: str | Path | Store) -> Store:
-    """A store by "ram", "disk" (the cache directory), a directory, or as it is."""
+    """A store by "ram", "disk" (the cache directory), a directory, or as it is.
+
+    Raises: StoreError for a directory that can't be made or written.
+    """
     if isinstance(store, Store):
         return store
     if store == "ram":
         return RamStore()
-    return DiskStore(default_directory() if store == "disk" else store)
+    check_path(store, "the store", "disk, ram or a directory", StoreError)
+    on_disk = DiskStore(default_directory() if store == "disk" else store)
+    on_disk.prepare()
+    return on_disk

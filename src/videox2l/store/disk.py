@@ -103,8 +103,8 @@ class DiskStore(Store):
     def __init__(self, directory: str | Path):
         self.directory = Path(directory).expanduser()
 
-    def shelf(self, key: str) -> Shelf:
-        """The shelf of a key. Raises: StoreError if the directory can't be written."""
+    def prepare(self) -> None:
+        """Make the directory if it is not there. Raises: StoreError if it can't be made or written."""
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -113,4 +113,8 @@ class DiskStore(Store):
             ) from error
         if not os.access(self.directory, os.W_OK):
             raise StoreError(f"the store {self.directory} can't be written: choose another directory")
+
+    def shelf(self, key: str) -> Shelf:
+        """The shelf of a key. Raises: StoreError if the directory can't be written."""
+        self.prepare()
         return DiskShelf(self.directory / key)

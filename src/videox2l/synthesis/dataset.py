@@ -53,7 +53,7 @@ def synthesise(
     haystack that can't be read; StoreError if the directory can't be written.
     """
     if videos < 1:
-        raise SettingsError(f"videos={videos} is none: pass 1 or more")
+        raise SettingsError(f"videos={videos} is too few: pass 1 or more")
     settings = settings or NeedleSettings()
     plan, directory = NeedlePlan(settings), Path(out)
     total_frames = settings.format.frames(settings.duration_s)

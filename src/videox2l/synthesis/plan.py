@@ -15,6 +15,7 @@ from videox2l.synthesis.world import VideoScript, sample_script
 from videox2l.synthesis.writer import VideoFormat, write_video
 
 SHORTEST_S = 4.0
+LONGEST_MINUTES = 24 * 60
 MOST_NEEDLES = 10
 """In ten seconds; more do not always find a corner and a second of their own."""
 
@@ -40,6 +41,8 @@ class NeedleSettings:
     def __post_init__(self) -> None:
         if not (math.isfinite(self.minutes) and self.minutes > 0):
             raise SettingsError(f"minutes={self.minutes:g} is not a length: pass a number above 0")
+        if self.minutes > LONGEST_MINUTES:
+            raise SettingsError(f"minutes={self.minutes:g} is longer than a day: pass {LONGEST_MINUTES} or less")
         if self.duration_s < SHORTEST_S:
             raise SettingsError(
                 f"minutes={self.minutes:g} is {self.duration_s:g} s, too short for needles of up to 3 s: pass "
@@ -51,7 +54,7 @@ class NeedleSettings:
                 f"needles={fewest},{most} can't fit into ten seconds: pass fewest and most, from 1 to {MOST_NEEDLES}"
             )
         if self.questions < 1:
-            raise SettingsError(f"questions={self.questions} of each task is none: pass 1 or more")
+            raise SettingsError(f"questions={self.questions} of each task is too few: pass 1 or more")
         if unknown := [task for task in self.tasks if task not in TASKS]:
             raise SettingsError(f"task {unknown[0]!r} is unknown: pass some of {', '.join(TASKS)}")
 
@@ -109,12 +112,14 @@ class NeedlePlan:
     def _notes(self) -> tuple[str, ...]:
         duration_s = self.settings.duration_s
         notes = [
-            f"{footage.path.name} lasts {footage.duration_s:.1f} s and the videos {duration_s:.1f} s: looped"
+            f"{footage.path.name} is repeated: it lasts {footage.duration_s:.1f} s, and the videos {duration_s:.1f} s"
             for footage in self.footage
             if footage.duration_s < duration_s
         ]
         if self.footage and "global" in self.settings.tasks:
-            notes.append("no global questions: they ask about procedural scenes, and the haystack is real footage")
+            notes.append(
+                "questions of the task global are left out: they ask about generated scenes, and yours are real footage"
+            )
         if duration_s > LAST_TIME_S:
-            notes.append(f"questions point at needles in the first {LAST_TIME_S // 60} minutes only")
+            notes.append(f"the questions are about needles in the first {LAST_TIME_S // 60} minutes only")
         return tuple(notes)

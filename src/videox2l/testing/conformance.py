@@ -39,8 +39,8 @@ from videox2l.index.reload import load_cache
 from videox2l.index.video_index import VideoIndex
 from videox2l.models.base import MLLM
 from videox2l.models.load import load_model
-from videox2l.store import DiskStore
-from videox2l.testing.reference import Reference
+from videox2l.store import DiskStore, RamStore
+from videox2l.testing.reference import Reference, ReferenceModel
 from videox2l.video import FrameArray, Sampling
 
 QUESTION = "What turns red?"
@@ -77,7 +77,7 @@ class Subject:
             self.directory, torch.device("cpu"), getattr(torch, dtype), self.directory.name
         )
 
-    def reference(self, pixels: Tensor) -> Reference:
+    def reference(self, pixels: Tensor) -> ReferenceModel:
         """The model's own class on a video (T, 3, H, W) and the question."""
         return Reference(self.directory, pixels, QUESTION, self.prompt)
 
@@ -88,10 +88,12 @@ def noise(frames: int, height: int = 72, width: int = 88) -> Tensor:
     return (F.interpolate(small, (height, width), mode="bilinear") * 255).to(torch.uint8)
 
 
-def index_frames(engine: VideoX2L, pixels: Tensor, **settings: object) -> VideoIndex:
+def index_frames(
+    engine: VideoX2L, pixels: Tensor, progress: Callable[[IndexProgress], None] = lambda _: None
+) -> VideoIndex:
     """The index of frames (T, 3, H, W) a second apart."""
     video = FrameArray(pixels, [float(second) for second in range(len(pixels))])
-    return engine.index(video, Sampling(fps=1), **settings)  # type: ignore[arg-type]
+    return engine.index(video, Sampling(fps=1), progress)
 
 
 @torch.no_grad()
@@ -107,7 +109,7 @@ def answer(model: MLLM, index: VideoIndex) -> tuple[Tensor, list[int]]:
 def assert_identity(subject: Subject, pixels: Tensor, chunk_frames: int) -> None:
     """With every KV kept at its original position the adapter gives its class's own logits and greedy ids."""
     model, reference = subject.model, subject.reference(pixels)
-    index = index_frames(VideoX2L(model, EVERY_KV, chunk_frames=chunk_frames), pixels)
+    index = index_frames(VideoX2L(model, EVERY_KV, chunk_frames=chunk_frames, store=RamStore()), pixels)
     tokens = index.full_tokens + len(model.question_ids(QUESTION))
     assert tokens == reference.tokens, f"{tokens} tokens, and {reference.tokens} by the class's own processor"
     logits, ids = answer(model, index)
@@ -145,7 +147,7 @@ def causality(subject: Subject) -> None:
     touched = pixels.clone()
     touched[9, 0, 36, 44] ^= 255
     for context in ("compressed", "full"):
-        engine = VideoX2L(subject.model, Pool(levels=(1, 2), context=context), chunk_frames=4)
+        engine = VideoX2L(subject.model, Pool(levels=(1, 2), context=context), chunk_frames=4, store=RamStore())
         before, after = index_frames(engine, pixels), index_frames(engine, touched)
         for level in (1, 2):
             for chunk in range(3):
@@ -181,10 +183,12 @@ def resuming(subject: Subject) -> None:
 def half_precision(subject: Subject) -> None:
     """In bf16 and fp16 the logits point the same way."""
     pixels = noise(6)
-    exact, _ = answer(subject.model, index_frames(VideoX2L(subject.model, EVERY_KV, chunk_frames=4), pixels))
+    exact, _ = answer(
+        subject.model, index_frames(VideoX2L(subject.model, EVERY_KV, chunk_frames=4, store=RamStore()), pixels)
+    )
     for dtype in ("bfloat16", "float16"):
         half = subject.load(dtype)
-        index = index_frames(VideoX2L(half, EVERY_KV, chunk_frames=4), pixels)
+        index = index_frames(VideoX2L(half, EVERY_KV, chunk_frames=4, store=RamStore()), pixels)
         assert index.kv(0, 1).keys.dtype == half.dtype
         rounded, _ = answer(half, index)
         similarity = float(F.cosine_similarity(exact, rounded, dim=0))

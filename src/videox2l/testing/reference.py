@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -30,6 +30,17 @@ class ReferenceAnswer:
         best, second = self.logits.topk(2).values.T  # (steps,) each
         certain = (best - second > 2 * tolerance).long().cumprod(0)
         return self.ids[: int(certain.sum())]
+
+
+class ReferenceModel(Protocol):
+    """What an adapter is compared with: a whole model's answer about one video, as `Reference` gives it."""
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of prompt, video and question."""
+
+    def answer(self, tokens: int) -> ReferenceAnswer:
+        """At most so many greedily decoded tokens."""
 
 
 class Reference:

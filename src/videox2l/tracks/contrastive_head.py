@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from videox2l.errors import ModelError
-from videox2l.models.checkpoint import checkpoint_fingerprint, load_weights
+from videox2l.models.checkpoint import LoadedEmbedding, checkpoint_fingerprint, load_weights
 from videox2l.tracks.dual_encoder import DualEncoder
 from videox2l.types import Frames, VideoTokens
 
@@ -25,22 +25,24 @@ class HeadModule(nn.Module):
     def __init__(self, hidden_size: int, inner_size: int, embedding_size: int, vocab_size: int):
         super().__init__()
         self.image = nn.Sequential(nn.Linear(hidden_size, inner_size), nn.GELU(), nn.Linear(inner_size, embedding_size))
-        self.text = nn.Embedding(vocab_size, embedding_size)
+        self.text = LoadedEmbedding(vocab_size, embedding_size)
 
 
 class ContrastiveHead(DualEncoder):
     """Embeds each of a chunk's visual tokens, and a question as the sum of its tokens' vectors."""
 
     needs_tokens = True
+    FOLDER = "contrastive"
+    """Of a checkpoint's directory, where the head is."""
 
-    def __init__(self, module: HeadModule, model: MLLM, fingerprint: str):
+    def __init__(self, module: HeadModule, model: MLLM, fingerprint: str, calibration: tuple[float, float] | None):
         self.module, self.tokenizer, self.device = module, model.tokenizer, model.device
-        self.fingerprint = fingerprint
+        self.fingerprint, self.calibration = fingerprint, calibration
 
     @classmethod
     def of(cls, model: MLLM) -> ContrastiveHead | None:
         """The head in the contrastive/ directory of a model's checkpoint; None if there is none."""
-        home = None if model.directory is None else model.directory / "contrastive"
+        home = None if model.directory is None else model.directory / cls.FOLDER
         return cls.from_directory(home, model) if home is not None and home.is_dir() else None
 
     @staticmethod
@@ -69,12 +71,21 @@ class ContrastiveHead(DualEncoder):
             )
         load_weights(module, home, model.device, torch.float32)
         fingerprint = f"{checkpoint_fingerprint(home)} on {model.fingerprint} {model.dtype}"
-        return cls(module.eval().requires_grad_(False), model, fingerprint)
+        match = config.get("match")
+        calibration = (match["scale"], match["bias"]) if match else None
+        return cls(module.eval().requires_grad_(False), model, fingerprint, calibration)
 
     def embed_frames(self, frames: Frames, tokens: VideoTokens | None = None) -> Tensor:
         """An embedding of each visual token, (visual tokens, d)."""
         assert tokens is not None
         return F.normalize(self.module.image(tokens.visual.float()), dim=-1)
+
+    def match(self, cosines: Tensor) -> Tensor | None:
+        """Logistic in the cosine, as fitted to held-out questions when the head was trained."""
+        if self.calibration is None:
+            return None
+        scale, bias = self.calibration
+        return torch.sigmoid(scale * cosines + bias)
 
     def embed_text(self, text: str) -> Tensor:
         """The question's embedding, (d,)."""

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from videox2l.errors import ModelError
-from videox2l.models.checkpoint import Checkpoint, checkpoint_fingerprint
+from videox2l.models.checkpoint import Checkpoint, bars_in_a_terminal, checkpoint_fingerprint
 from videox2l.types import Frames, VideoTokens
 
 FRAMES_PER_CALL = 16
@@ -38,6 +38,10 @@ class DualEncoder(ABC):
     def embed_text(self, text: str) -> Tensor:
         """Normalised embedding (d,) of a question."""
 
+    def match(self, cosines: Tensor) -> Tensor | None:
+        """The probability that a frame shows what a text names, of their cosine; None where that was not calibrated."""
+        return None
+
     def readable(self, text: str) -> str:
         """As much of a text as `embed_text` reads."""
         return text
@@ -52,13 +56,12 @@ class HubDualEncoder(DualEncoder):
     def __init__(self, model: str | Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32):
         from transformers import AutoModel, AutoProcessor  # seconds that only a dual encoder needs
 
-        checkpoint = Checkpoint.find(model)
-        kind = checkpoint.config.get("model_type")
-        if kind not in {"clip", "siglip", "siglip2"}:
-            raise ModelError(f"{model} is a {kind} and not a dual encoder: pass a clip, siglip or siglip2 checkpoint")
+        checkpoint = find_encoder(model)
+        kind = checkpoint.config["model_type"]
         directory = checkpoint.files()
         self.fingerprint = checkpoint_fingerprint(directory)
-        self.model = AutoModel.from_pretrained(directory, dtype=dtype, trust_remote_code=False).to(device).eval()
+        with bars_in_a_terminal():
+            self.model = AutoModel.from_pretrained(directory, dtype=dtype, trust_remote_code=False).to(device).eval()
         self.processor = AutoProcessor.from_pretrained(directory, trust_remote_code=False)
         self.device, self.dtype = torch.device(device), dtype
         text_config = self.model.config.text_config
@@ -95,6 +98,15 @@ class HubDualEncoder(DualEncoder):
         while len(words) > 1 and len(self.processor.tokenizer(" ".join(words))["input_ids"]) > self.max_text_tokens:
             words.pop()
         return " ".join(words)
+
+
+def find_encoder(model: str | Path) -> Checkpoint:
+    """The checkpoint of a hub id or directory. Raises: ModelError if there is none, or it is not a dual encoder."""
+    checkpoint = Checkpoint.find(model)
+    kind = checkpoint.config.get("model_type")
+    if kind not in {"clip", "siglip", "siglip2"}:
+        raise ModelError(f"{model} is a {kind} and not a dual encoder: pass a clip, siglip or siglip2 checkpoint")
+    return checkpoint
 
 
 def pooled(output: Tensor | object) -> Tensor:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from videox2l.tracks.dual_encoder import DualEncoder
@@ -16,13 +15,13 @@ from videox2l.types import Frames, VideoSpec, VideoTokens
 
 @dataclass(frozen=True)
 class Embeddings(Track):
-    """Normalised embeddings (n, d), and the sampled frame of each, long (n,).
+    """Normalised embeddings (n, d), and when the frame of each is shown, float64 (n,), in seconds.
 
     encoder: what embeds.
     """
 
     name = "embeddings"
-    tensors = ("embeddings", "frame")
+    tensors = ("embeddings", "time_s")
 
     encoder: DualEncoder
 
@@ -36,10 +35,10 @@ class Embeddings(Track):
         return {"encoder": self.encoder.fingerprint}
 
     def make(self, first_frame: int, frames: Frames, tokens: VideoTokens | None) -> tuple[Tensor, ...]:
-        """The chunk's embeddings and the frames they are of; of frames that are encoded together, the first."""
+        """The chunk's embeddings and their frames' times; of frames that are encoded together, the first's."""
         embeddings = self.encoder.embed_frames(frames, tokens)
-        frame = torch.arange(len(frames))
-        if tokens is not None and self.needs_tokens:
-            group = tokens.frame[~tokens.is_text].cpu()
-            frame = group * -(-len(frames) // (int(group.max()) + 1))
-        return embeddings, first_frame + frame
+        if tokens is None or not self.needs_tokens:
+            return embeddings, frames.timestamps_s
+        group = tokens.frame[~tokens.is_text].cpu()
+        size = -(-len(frames) // (int(group.max()) + 1))  # frames that are encoded together
+        return embeddings, frames.timestamps_s[group * size]

@@ -1,34 +1,63 @@
-"""A small picture of every chunk, for timelines."""
+"""A small picture of every sampled frame, for timelines and lists of moments."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import torch
+from PIL import Image
 from torch import Tensor
-from torch.nn import functional as F
 
 from videox2l.tracks.track import Track
 from videox2l.types import Frames, VideoSpec, VideoTokens
 
 HEIGHT = 72
 """Of a thumbnail, in pixels; a smaller frame keeps its size."""
+QUALITY = 80
+"""JPEG's, from 1 to 95."""
 
 
 class Thumbnails(Track):
-    """Each chunk's middle frame, uint8 (chunks, 3, h, w)."""
+    """Every frame as a JPEG: bytes, one after the other, uint8; the size of each in bytes, and when it is shown."""
 
     name = "thumbnails"
-    tensors = ("thumbnails",)
+    tensors = ("jpeg", "bytes", "time_s")
 
     def made_of(self, spec: VideoSpec) -> Mapping[str, Any]:
-        """The chunk sizes: which frame is in the middle depends on them."""
-        return {"chunk_frames": list(spec.chunk_frames), "height": HEIGHT}
+        """Their size and quality."""
+        return {"height": HEIGHT, "quality": QUALITY}
 
     def make(self, first_frame: int, frames: Frames, tokens: VideoTokens | None) -> tuple[Tensor, ...]:
-        """The middle frame, (1, 3, h, w)."""
-        middle = frames.pixels[len(frames) // 2][None].float()  # (1, 3, H, W)
-        height, width = middle.shape[2:]
-        size = (min(HEIGHT, height), max(1, round(width * min(HEIGHT, height) / height)))
-        small = F.interpolate(middle, size, mode="bilinear", antialias=True)
-        return (small.round().clamp(0, 255).byte(),)
+        """A JPEG of each frame."""
+        files = [thumbnail(pixels.permute(1, 2, 0).numpy()) for pixels in frames.pixels]
+        jpeg = torch.frombuffer(bytearray(b"".join(files)), dtype=torch.uint8)
+        return jpeg, torch.tensor([len(file) for file in files]), frames.timestamps_s
+
+
+def thumbnail(pixels: np.ndarray) -> bytes:
+    """A frame (H, W, 3) as a small JPEG."""
+    image = Image.fromarray(pixels)
+    image.thumbnail((image.width, HEIGHT), reducing_gap=2.0)
+    file = io.BytesIO()
+    image.save(file, "jpeg", quality=QUALITY)
+    return file.getvalue()
+
+
+@dataclass(frozen=True)
+class ThumbnailStrip:
+    """A video's thumbnails, as `Thumbnails` made them."""
+
+    jpeg: Tensor
+    bytes: Tensor
+    time_s: Tensor
+
+    def nearest(self, time_s: float) -> tuple[np.ndarray, float]:
+        """The picture of the sampled frame that is nearest to a time, uint8 (h, w, 3), and when it is shown."""
+        place = int((self.time_s - time_s).abs().argmin())
+        end = int(self.bytes[: place + 1].sum())
+        file = self.jpeg[end - int(self.bytes[place]) : end].numpy().tobytes()
+        return np.asarray(Image.open(io.BytesIO(file)).convert("RGB")), float(self.time_s[place])

@@ -7,7 +7,7 @@ the parts become one. A track that was not asked for when a video was indexed is
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -20,7 +20,7 @@ from videox2l.store.base import Store
 from videox2l.types import ChunkPlace, Frames, VideoSpec, VideoTokens
 from videox2l.video import Video
 
-FORMAT = 1
+FORMAT = 2
 """Of what a track stores; raised when that changes."""
 
 WHOLE = "track"
@@ -103,21 +103,32 @@ class TrackBuilder:
 
 
 @torch.no_grad()
-def make_track(track: Track, video: Video, spec: VideoSpec, store: Store, model: MLLM) -> None:
+def make_track(
+    track: Track,
+    video: Video,
+    spec: VideoSpec,
+    store: Store,
+    model: MLLM | None,
+    progress: Callable[[int], None] = lambda frames: None,
+) -> None:
     """Read a video for a track that its index was made without; nothing to do if the store has it.
 
-    The vision encoder runs only for a track of visual tokens, the decoder never.
+    model: its vision encoder runs for a track of visual tokens alone, which needs it; the decoder never runs.
+    progress: called with the number of frames done, at first 0.
     """
     builder = TrackBuilder(track, spec, store)
     if builder.is_complete:
         return
     first_frame = 0
+    progress(first_frame)
     for frames in video.chunks(spec.chunk_frames):
         tokens = None
         if track.needs_tokens:
+            assert model is not None
             tokens = model.visual_tokens(frames, ChunkPlace(video.outline, first_frame, next_position=0, is_last=False))
         builder.append(first_frame, frames, tokens)
         first_frame += len(frames)
+        progress(first_frame)
     builder.seal(first_frame)
 
 

@@ -33,7 +33,7 @@ def opened(source: Path | BinaryIO, name: str) -> Iterator[tuple[InputContainer,
                 f"{name} is an MP4 cut off before its index (no moov atom), nothing in it can be decoded: "
                 "get the complete file"
             ) from None
-        raise VideoError(f"{name} is not a video: no known format fits its content: give one") from None
+        raise VideoError(f"{name} is not a video in any format that libav reads: give a video file") from None
     with container:
         yield container, _video_stream(container, name)
 
@@ -66,7 +66,7 @@ def _video_stream(container: InputContainer, name: str) -> VideoStream:
         raise VideoError(f"{name} is a text file, not a video: give a video file")
     if not moving:
         found = ", ".join(sorted({stream.type for stream in container.streams})) or "no stream at all"
-        raise VideoError(f"{name} has no video stream (it holds: {found}): give a file with pictures")
+        raise VideoError(f"{name} has no video stream (it holds: {found}): give a file with a video track")
     best = container.streams.best("video")
     stream = best if best in moving else moving[0]
     if stream.codec_context is None:

@@ -16,7 +16,7 @@ from torch import Tensor
 from videox2l.errors import VideoError
 from videox2l.video.container import opened
 from videox2l.video.decoder import Decoder
-from videox2l.video.fingerprint import blocks, fingerprint
+from videox2l.video.fingerprint import file_fingerprint
 from videox2l.video.packets import index_packets
 from videox2l.video.sampling import Sampling
 from videox2l.video.video import Video
@@ -27,6 +27,8 @@ class VideoFile(Video):
 
     Times are presentation times relative to the first frame. Frames that don't decode are left out and noted.
 
+    source: the path or open file. packets: of its video stream, and the frames they show. origin_s: time of the first
+    frame by the container's clock.
     Raises VideoError if the source is missing, no video, or has no frame.
     """
 
@@ -34,21 +36,23 @@ class VideoFile(Video):
         name = Path(str(getattr(source, "name", "video"))).name
         with opened(source, name) as (container, stream):
             self._size = (stream.codec_context.width, stream.codec_context.height)
-            self._index = index_packets(container, stream)
+            self.packets = index_packets(container, stream)
+            tick_s = float(stream.time_base or 0)
             average_rate, declared_frames = stream.average_rate, stream.frames
             declared_s = (container.duration or 0) / av.time_base
             if stream.duration and stream.time_base:
                 declared_s = float(stream.duration * stream.time_base)
-        frames, duration_s = len(self._index.shown), self._index.duration_s
+        frames, duration_s = len(self.packets.shown), self.packets.duration_s
         if not frames:
-            raise VideoError(f"{name} holds no video frame: it is empty or cut off, get the complete file")
-        fps = float(average_rate) if average_rate and self._index.timed else frames / duration_s
-        super().__init__(name, self._index.times_s, duration_s, fps, sampling)
-        self._source = source
+            raise VideoError(f"{name} has no video frames, it is empty or cut off: get the complete file")
+        self.origin_s = float(self.packets.ticks[self.packets.shown[0]]) * tick_s if self.packets.timed else 0.0
+        fps = float(average_rate) if average_rate and self.packets.timed else frames / duration_s
+        super().__init__(name, self.packets.times_s, duration_s, fps, sampling)
+        self.source = source
         self._fingerprint: str | None = None
-        if len(self._index.ticks) < declared_frames:
+        if len(self.packets.ticks) < declared_frames:
             declared_s = max(declared_s, declared_frames / fps)
-        if duration_s < declared_s - 1 and (not declared_frames or len(self._index.ticks) < declared_frames):
+        if duration_s < declared_s - 1 and (not declared_frames or len(self.packets.ticks) < declared_frames):
             self._known_notes.append(
                 f"file is truncated, or its pictures end before its sound: it holds {duration_s:.1f} s of "
                 f"{declared_s:.1f} s, using these"
@@ -57,13 +61,13 @@ class VideoFile(Video):
     def fingerprint(self) -> str:
         """Hex digest of the file's bytes."""
         if self._fingerprint is None:
-            self._fingerprint = fingerprint(blocks(self._source))
+            self._fingerprint = file_fingerprint(self.source)
         return self._fingerprint
 
     def _read(self, picks: np.ndarray) -> Iterator[tuple[int, Tensor]]:
-        with opened(self._source, self.name) as (container, stream):
-            decoder = Decoder(container, stream, self._index)
-            for run in self._index.runs(picks):
+        with opened(self.source, self.name) as (container, stream):
+            decoder = Decoder(container, stream, self.packets)
+            for run in self.packets.runs(picks):
                 for frame, picture in decoder.decode(run):
                     if (picture.width, picture.height) != self._size:
                         self._resized.add(frame)

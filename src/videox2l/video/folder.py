@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from videox2l.errors import SettingsError, VideoError
-from videox2l.video.fingerprint import blocks, fingerprint
+from videox2l.video.fingerprint import file_fingerprint, fingerprint
 from videox2l.video.sampling import Sampling
 from videox2l.video.video import Video
 
@@ -63,7 +63,7 @@ class VideoFolder(Video):
 
     def fingerprint(self) -> str:
         """Hex digest of the bytes of every image in order."""
-        digests = (fingerprint(blocks(image)).encode() for image in self._images)
+        digests = (file_fingerprint(image).encode() for image in self._images)
         return fingerprint(digests)
 
     def _read(self, picks: np.ndarray) -> Iterator[tuple[int, Tensor]]:

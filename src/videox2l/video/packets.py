@@ -9,6 +9,7 @@ from itertools import chain, islice
 
 import av
 import numpy as np
+from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.packet import Packet
 from av.video.stream import VideoStream
@@ -79,7 +80,7 @@ class PacketIndex:
         return runs
 
 
-def demux(container: InputContainer, stream: VideoStream) -> Iterator[Packet]:
+def demux(container: InputContainer, stream: VideoStream | AudioStream) -> Iterator[Packet]:
     """The stream's packets, past damaged spots where the container can go on."""
     failures = 0
     while failures < 100:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from numbers import Real
 
 import numpy as np
 
+from videox2l.checks import check_number
 from videox2l.errors import SettingsError, VideoError
 
 TOLERANCE_S = 1e-3
@@ -37,19 +39,24 @@ class Sampling:
         if self.frames is not None and self.fps is not None:
             raise SettingsError(f"frames={self.frames} and fps={self.fps} both say how many frames: give one of them")
         for name, count in (("frames", self.frames), ("max_frames", self.max_frames)):
-            if count is not None and (not isinstance(count, int | np.integer) or count < 1):
-                raise SettingsError(f"{name}={count} is no number of frames: give a whole number above 0")
-        if self.fps is not None and not (math.isfinite(self.fps) and self.fps > 0):
-            raise SettingsError(f"fps={self.fps} is not a sampling rate: give a number above 0")
+            if count is not None:
+                check_number(count, 1, name, "frames")
+        if self.fps is not None and not (is_finite(self.fps) and self.fps > 0):
+            raise SettingsError(f"fps={self.fps!r} is not a sampling rate: give a number above 0")
         for name, time_s in (("start_s", self.start_s), ("end_s", self.end_s)):
-            if time_s is not None and not (math.isfinite(time_s) and time_s >= 0):
+            if time_s is not None and not (is_finite(time_s) and time_s >= 0):
                 raise SettingsError(
-                    f"{name}={time_s} is not a time in the video: give seconds from its start, 0 or more"
+                    f"{name}={time_s!r} is not a time in the video: give seconds from its start, 0 or more"
                 )
         if self.end_s is not None and self.end_s <= (self.start_s or 0):
             raise SettingsError(
                 f"end_s={self.end_s} is not after start_s={self.start_s or 0}: give a range with a length"
             )
+
+
+def is_finite(value: object) -> bool:
+    """Whether this is a finite number."""
+    return isinstance(value, Real) and math.isfinite(value)
 
 
 @dataclass(frozen=True)

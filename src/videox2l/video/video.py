@@ -13,7 +13,7 @@ from torch import Tensor
 
 from videox2l.errors import SettingsError, VideoError
 from videox2l.types import Frames, VideoOutline, VideoSpec
-from videox2l.video.sampling import Sampling, plan_frames
+from videox2l.video.sampling import TOLERANCE_S, Sampling, plan_frames
 
 
 @dataclass(frozen=True)
@@ -126,6 +126,21 @@ class Video(ABC):
         if not sizes or min(sizes) < 1:
             raise SettingsError(f"size={size} is not a chunk size: give a number of frames from 1 up")
         return self._chunks(chain(sizes, repeat(sizes[-1])), after or Reading())
+
+    def frames_between(self, start_s: float, end_s: float) -> Iterator[tuple[float, Tensor]]:
+        """Every frame on screen at any time of a range, sampled or not: its time in seconds, and uint8 (H, W, 3).
+
+        The range is half open; the first frame is the one that is on screen at its start.
+        """
+        frames = self.frame_range(start_s, end_s)
+        for frame, pixels in self._read(np.arange(frames.start, frames.stop)):
+            yield float(self._times_s[frame]), pixels
+
+    def frame_range(self, start_s: float, end_s: float) -> range:
+        """The frames that are on screen at any time of a half-open range, at least one."""
+        first = max(int(np.searchsorted(self._times_s, start_s + TOLERANCE_S, side="right")) - 1, 0)
+        stop = int(np.searchsorted(self._times_s, end_s - TOLERANCE_S, side="left"))
+        return range(first, max(stop, first + 1))
 
     def _chunks(self, sizes: Iterator[int], after: Reading) -> Iterator[Frames]:
         skip = after.position

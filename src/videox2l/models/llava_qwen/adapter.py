@@ -19,7 +19,12 @@ from videox2l.kv.rope import Rope
 from videox2l.models.base import MLLM, Turn
 from videox2l.models.checkpoint import checkpoint_fingerprint, load_tokenizer, load_weights, restore_buffers
 from videox2l.models.forward import Forward
-from videox2l.models.generation_config import end_ids, own_decoding, read_generation_config
+from videox2l.models.generation_config import (
+    end_ids,
+    own_decoding,
+    read_generation_config,
+    trained_on_conversations,
+)
 from videox2l.models.llava_qwen.config import LlavaQwenConfig
 from videox2l.models.llava_qwen.model import LlavaQwenModel
 from videox2l.models.unknown_words import unknown_words
@@ -58,6 +63,7 @@ class LlavaQwen(MLLM):
         self.max_positions = config.max_position_embeddings
         self.eos_ids = end_ids(generation_config, config.eos_token_id)
         self.decoding = own_decoding(generation_config)
+        self.trained_on_conversations = trained_on_conversations(generation_config)
         self.eval().requires_grad_(False)
 
     @classmethod

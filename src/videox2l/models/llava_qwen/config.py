@@ -7,10 +7,7 @@ from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from transformers import Qwen2Config
-
 from videox2l.errors import ModelError
-from videox2l.models.cached_attention import ATTENTION
 
 
 @dataclass(frozen=True)
@@ -78,16 +75,3 @@ class LlavaQwenConfig:
         if missing := [field.name for field in fields(cls) if field.default is MISSING and field.name not in values]:
             raise ModelError(f"config.json of {directory} lacks {', '.join(missing)}: download it again")
         return cls(**{field.name: values[field.name] for field in fields(cls) if field.name in values})
-
-    def qwen2(self) -> Qwen2Config:
-        """The decoder's configuration in transformers' form, with our attention."""
-        return Qwen2Config(
-            vocab_size=self.vocab_size,
-            hidden_size=self.hidden_size,
-            intermediate_size=self.intermediate_size,
-            num_hidden_layers=self.num_hidden_layers,
-            num_attention_heads=self.num_attention_heads,
-            num_key_value_heads=self.num_key_value_heads,
-            rms_norm_eps=self.rms_norm_eps,
-            attn_implementation=ATTENTION,
-        )

@@ -1,15 +1,16 @@
-"""The parameters of a `llava_qwen` checkpoint's `model.*`: transformers' Qwen2 layers run over our KV cache."""
+"""The parameters of a `llava_qwen` checkpoint's `model.*`: Qwen2 layers run over our KV cache."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
-from transformers.models.qwen2.modeling_qwen2 import Qwen2DecoderLayer, Qwen2RMSNorm
 
-from videox2l.models.cached_attention import NoRotation
+from videox2l.models.checkpoint import LoadedEmbedding
 from videox2l.models.forward import Forward
 from videox2l.models.llava_qwen.config import LlavaQwenConfig
+from videox2l.models.llava_qwen.layer import DecoderLayer, RMSNorm
 
 
 class LlavaQwenModel(nn.Module):
@@ -19,18 +20,16 @@ class LlavaQwenModel(nn.Module):
     vision_tower: None, the default, leaves out tower and projector: the language model alone.
     """
 
-    layer: ClassVar[type[Qwen2DecoderLayer]] = Qwen2DecoderLayer
-    layers: list[Qwen2DecoderLayer]
+    layer: ClassVar[type[DecoderLayer]] = DecoderLayer
+    layers: Sequence[DecoderLayer]
 
     def __init__(self, config: LlavaQwenConfig, vision_tower: nn.Module | None = None):
         super().__init__()
-        qwen2 = config.qwen2()
-        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.embed_tokens = LoadedEmbedding(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(  # type: ignore[assignment]
-            self.layer(qwen2, index) for index in range(config.num_hidden_layers)
+            self.layer(config, index) for index in range(config.num_hidden_layers)
         )
-        self.norm = Qwen2RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
-        self.rotary_emb = NoRotation(config.head_dim)
+        self.norm = RMSNorm(config)
         if vision_tower is not None:
             self.vision_tower = vision_tower
             self.mm_projector = nn.Sequential(
@@ -45,9 +44,8 @@ class LlavaQwenModel(nn.Module):
         inputs: what a family's layers take besides.
         """
         forward.start()
-        states = embeddings[None]  # transformers' layers take a batch: (1, n, hidden)
-        rotation = self.rotary_emb(states)
+        states = embeddings
         for layer in self.layers:
-            states = layer(states, position_embeddings=rotation, forward=forward, **inputs)
+            states = layer(states, forward, **inputs)
         forward.finish()
-        return self.norm(states[0])
+        return self.norm(states)

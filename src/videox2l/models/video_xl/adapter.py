@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from transformers import CLIPImageProcessorPil, PreTrainedTokenizerBase
 
 from videox2l.kv.cache import KVCache
 from videox2l.models.llava_qwen.adapter import LlavaQwen
@@ -19,6 +19,9 @@ from videox2l.models.video_xl.model import VideoXLModel
 from videox2l.models.video_xl.vision import VisualEncoder, build_tower, image_processor, vision_config
 from videox2l.models.video_xl.window import Window
 from videox2l.types import KV, ChunkPlace, Frames, VideoTokens
+
+if TYPE_CHECKING:
+    from transformers import CLIPImageProcessorPil, PreTrainedTokenizerBase
 
 
 class VideoXL(LlavaQwen):
@@ -32,18 +35,18 @@ class VideoXL(LlavaQwen):
         self,
         config: VideoXLConfig,
         vision: dict[str, Any],
-        image_processor: CLIPImageProcessorPil,
+        make_image_processor: Callable[[], CLIPImageProcessorPil],
         tokenizer: PreTrainedTokenizerBase,
         **settings: Any,
     ):
         """An adapter.
 
-        vision: configuration of the vision tower, as in vision_config.json. image_processor: makes frames the tower's
-        pixels. The others as for `LlavaQwen`.
+        vision: configuration of the vision tower, as in vision_config.json. make_image_processor: see `VisualEncoder`.
+        The others as for `LlavaQwen`.
         """
         super().__init__(config, VideoXLModel(config, build_tower(vision, config)), tokenizer, **settings)
         self.encoder = VisualEncoder(
-            self.model.vision_tower, self.model.mm_projector, image_processor, config.mm_spatial_pool_stride
+            self.model.vision_tower, self.model.mm_projector, make_image_processor, config.mm_spatial_pool_stride
         )
 
     @classmethod
@@ -52,11 +55,11 @@ class VideoXL(LlavaQwen):
         return config.get("model_type") == cls.model_type and bool(config.get("enable_beacon", False))
 
     @classmethod
-    def parts(cls, directory: Path) -> tuple[VideoXLConfig, dict[str, Any], CLIPImageProcessorPil]:
-        """Configuration of the checkpoint and of its tower, and its image processor."""
+    def parts(cls, directory: Path) -> tuple[VideoXLConfig, dict[str, Any], Callable[[], CLIPImageProcessorPil]]:
+        """Configuration of the checkpoint and of its tower, and what makes its image processor."""
         config = VideoXLConfig.from_directory(directory)
         vision = vision_config(directory, config)
-        return config, vision, image_processor(directory, vision.get("image_size", 336))
+        return config, vision, partial(image_processor, directory, vision.get("image_size", 336))
 
     def visual_tokens(self, frames: Frames, place: ChunkPlace) -> VideoTokens:
         """One chunk's visual tokens, row by row, frame after frame; no text stands among them."""

@@ -2,77 +2,61 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from transformers import Qwen2Config
-from transformers.models.qwen2.modeling_qwen2 import Qwen2Attention, Qwen2DecoderLayer
 
 from videox2l.kv.cache import KVCache
+from videox2l.models.checkpoint import LoadedEmbedding
 from videox2l.models.forward import Forward
+from videox2l.models.llava_qwen.config import LlavaQwenConfig
+from videox2l.models.llava_qwen.layer import Attention, DecoderLayer
 from videox2l.models.llava_qwen.model import LlavaQwenModel
 from videox2l.models.video_xl.config import VideoXLConfig
 from videox2l.models.video_xl.window import Window
 
 
-class SummaryAttention(Qwen2Attention):
-    """Qwen2's attention over our KV cache, with a second set of q, k, v projections for summary tokens."""
+class SummaryAttention(Attention):
+    """Qwen2's attention with a second set of q, k, v projections for summary tokens; parameters as for `Attention`."""
 
-    def __init__(self, config: Qwen2Config, layer_idx: int):
-        super().__init__(config, layer_idx)
+    def __init__(self, config: LlavaQwenConfig, layer: int):
+        super().__init__(config, layer)
         self.beacon_q_proj = nn.Linear(config.hidden_size, self.q_proj.out_features)
         self.beacon_k_proj = nn.Linear(config.hidden_size, self.k_proj.out_features)
         self.beacon_v_proj = nn.Linear(config.hidden_size, self.v_proj.out_features)
 
-    def forward(
-        self, hidden_states: Tensor, forward: Forward, is_summary: Tensor | None = None, **_: Any
-    ) -> tuple[Tensor, None]:
-        """transformers' interface of an attention layer: states (1, n, hidden) in and out.
+    def project(self, states: Tensor, is_summary: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Un-rotated queries (heads, n, d_h), keys and values (n_h, n, d_h) of states (n, hidden).
 
         is_summary: bool (n,), which tokens are summaries; by default none is.
         """
-        attended = forward.attend(self.layer_idx, *self.project(hidden_states[0], is_summary), self.scaling)
-        return self.o_proj(attended)[None], None
-
-    def project(self, states: Tensor, is_summary: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """Un-rotated queries (heads, n, d_h), keys and values (n_h, n, d_h) of states (n, hidden)."""
         if is_summary is None:
-            query, key, value = self.q_proj(states), self.k_proj(states), self.v_proj(states)
-        else:
-            raw, summaries = states[~is_summary], states[is_summary]
-            back = torch.cat([(~is_summary).nonzero()[:, 0], is_summary.nonzero()[:, 0]]).argsort()
-            query = torch.cat([self.q_proj(raw), self.beacon_q_proj(summaries)])[back]
-            key = torch.cat([self.k_proj(raw), self.beacon_k_proj(summaries)])[back]
-            value = torch.cat([self.v_proj(raw), self.beacon_v_proj(summaries)])[back]
-        query, key, value = (
-            states.unflatten(1, (-1, self.head_dim)).transpose(0, 1)  # (n, heads * d_h) -> (heads, n, d_h)
-            for states in (query, key, value)
-        )
-        return query, key, value
+            return super().project(states)
+        raw, summaries = states[~is_summary], states[is_summary]
+        back = torch.cat([(~is_summary).nonzero()[:, 0], is_summary.nonzero()[:, 0]]).argsort()
+        query = torch.cat([self.q_proj(raw), self.beacon_q_proj(summaries)])[back]
+        key = torch.cat([self.k_proj(raw), self.beacon_k_proj(summaries)])[back]
+        value = torch.cat([self.v_proj(raw), self.beacon_v_proj(summaries)])[back]
+        return self.split_heads(query), self.split_heads(key), self.split_heads(value)
 
 
-class SummaryLayer(Qwen2DecoderLayer):
+class SummaryLayer(DecoderLayer):
     """Qwen2's decoder layer with `SummaryAttention`."""
 
-    def __init__(self, config: Qwen2Config, layer_idx: int):
-        super().__init__(config, layer_idx)
-        self.self_attn = SummaryAttention(config, layer_idx)
-
-    def feed_forward(self, states: Tensor) -> Tensor:
-        """The layer's second half: the MLP's output added to states (..., hidden)."""
-        return states + self.mlp(self.post_attention_layernorm(states))
+    attention = SummaryAttention
+    self_attn: SummaryAttention
 
 
 class VideoXLModel(LlavaQwenModel):
     """A Video-XL checkpoint's `model.*`; parameters as for `LlavaQwenModel`."""
 
     layer = SummaryLayer
-    layers: list[SummaryLayer]
+    layers: Sequence[SummaryLayer]
 
     def __init__(self, config: VideoXLConfig, vision_tower: nn.Module | None = None):
         super().__init__(config, vision_tower)
-        self.beacon_embed_tokens = nn.Embedding(len(config.beacon_embed_ratios or (0,)), config.hidden_size)
+        self.beacon_embed_tokens = LoadedEmbedding(len(config.beacon_embed_ratios or (0,)), config.hidden_size)
 
     def compress(self, embeddings: Tensor, window: Window, memory: KVCache) -> tuple[Tensor, Tensor]:
         """Run a window's embeddings (n, hidden), main stream first, behind a memory, which is only read.
@@ -92,11 +76,11 @@ class VideoXLModel(LlavaQwenModel):
         )
         forward.start()
         *layers, last_but_one, last = self.layers
-        states = embeddings[None]
+        states = embeddings
         for layer in layers:
             states = layer(states, forward=forward, is_summary=is_summary)
-        attended, _ = last_but_one.self_attn(last_but_one.input_layernorm(states), forward, is_summary)
-        states = last_but_one.feed_forward((states + attended)[0, kept])
+        attended = last_but_one.self_attn(last_but_one.input_layernorm(states), forward, is_summary=is_summary)
+        states = last_but_one.feed_forward((states + attended)[kept])
         _, key, value = last.self_attn.project(last.input_layernorm(states), is_summary[kept])
         keys = [*(keys[:, kept] for keys in forward.keys), key]
         values = [*(values[:, kept] for values in forward.values), value]

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from transformers import CLIPImageProcessorPil, CLIPVisionConfig, CLIPVisionModel
 
 from videox2l.errors import ModelError
 from videox2l.models.llava_qwen.vision import PatchTower, VisionTower, pool, tower_config
 from videox2l.models.video_xl.config import VideoXLConfig
+
+if TYPE_CHECKING:
+    from transformers import CLIPImageProcessorPil
 
 FRAMES_PER_CALL = 64
 """Frames the tower takes at once; it bounds memory and changes no value."""
@@ -35,6 +39,8 @@ def vision_config(directory: Path, config: VideoXLConfig) -> dict[str, Any]:
 
 def image_processor(directory: Path, image_size: int) -> CLIPImageProcessorPil:
     """The checkpoint's CLIP image processor (PIL resampling, as in training), or CLIP's own for the tower's size."""
+    from transformers import CLIPImageProcessorPil
+
     if (directory / "preprocessor_config.json").is_file():
         return CLIPImageProcessorPil.from_pretrained(directory)
     return CLIPImageProcessorPil(
@@ -53,6 +59,8 @@ def build_tower(values: dict[str, Any], config: VideoXLConfig) -> VisionTower:
 
         return VisionTower(ConvTower(ConvTowerConfig.from_dict(values)))
     if kind == "clip_vision_model":
+        from transformers import CLIPVisionConfig, CLIPVisionModel
+
         clip, selected = CLIPVisionConfig(**values), config.mm_vision_select_layer
         clip.num_hidden_layers = selected if selected >= 0 else clip.num_hidden_layers + 1 + selected
         return VisionTower(PatchTower(CLIPVisionModel(clip), class_tokens=1))
@@ -62,12 +70,25 @@ def build_tower(values: dict[str, Any], config: VideoXLConfig) -> VisionTower:
 class VisualEncoder:
     """Frames to pooled visual tokens.
 
-    tower, projector: the model's own modules. processor: makes frames the tower's pixels. stride: side of the square
-    of patches that a visual token averages.
+    tower, projector: the model's own modules. make_processor: makes what makes frames the tower's pixels, called for
+    the first frames: importing transformers' takes longer than answering a question from a stored index, which needs
+    none. stride: side of the square of patches that a visual token averages.
     """
 
-    def __init__(self, tower: nn.Module, projector: nn.Module, processor: CLIPImageProcessorPil, stride: int):
-        self.tower, self.projector, self.processor, self.stride = tower, projector, processor, stride
+    def __init__(
+        self,
+        tower: nn.Module,
+        projector: nn.Module,
+        make_processor: Callable[[], CLIPImageProcessorPil],
+        stride: int,
+    ):
+        self.tower, self.projector, self.stride = tower, projector, stride
+        self._make_processor = make_processor
+
+    @cached_property
+    def processor(self) -> CLIPImageProcessorPil:
+        """What makes frames the tower's pixels."""
+        return self._make_processor()
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """uint8 frames (T, 3, H, W) -> (T, tokens per frame, hidden)."""

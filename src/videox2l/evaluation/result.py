@@ -1,9 +1,8 @@
-"""What a needle evaluation found: accuracies with intervals, priors, cache sizes, recall, paired differences."""
+"""What an evaluation found: accuracies with intervals, priors, cache sizes, recall, paired differences."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,55 +11,36 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from videox2l import __version__
+from videox2l.evaluation.answers_file import GivenAnswer
 from videox2l.evaluation.intervals import Estimate, mean_accuracy, mean_difference, wilson
+from videox2l.evaluation.question_set import QuestionSet
 from videox2l.evaluation.settings import Setting
-from videox2l.synthesis.plan import NeedleSettings
 from videox2l.synthesis.questions import final_answer
 from videox2l.synthesis.unknown import UNKNOWN_ANSWER
+from videox2l.version import __version__
 from videox2l.video import Sampling
 
-DETAIL_TASKS = ("attribute", "where", "when", "exist")
-"""Tasks that hang on one needle's details: the mean over these is what settings are compared by."""
 
+@dataclass(frozen=True, kw_only=True)
+class Outcome(GivenAnswer):
+    """A given answer, and whether it is right.
 
-@dataclass(frozen=True)
-class Outcome:
-    """One question in one setting.
-
-    recall: shares of the needles' chunks among the top-k by score ("@1", "@3"; only where chunks are scored), and
-    among those read in full detail ("in_detail", which a video's first and last chunk may be without a place among
-    the k); empty where nothing is selected or no needle matters.
+    video: its number. task, truth: of the question.
     """
 
     video: int
     task: str
     truth: str
-    text: str
     is_right: bool
-    recall: Mapping[str, float]
-    cache_tokens: int
-    full_cache_tokens: int
-
-    @property
-    def number(self) -> int | None:
-        """The answer, where it is a number."""
-        answer = final_answer(self.text)
-        return int(answer) if answer.isdecimal() else None
 
 
 @dataclass(frozen=True)
 class SettingResult:
-    """All questions in one setting.
-
-    index_s: seconds that indexing all videos took; an index that several settings share counts in full for each.
-    ask_s: seconds that all questions took.
-    """
+    """All questions in one setting. mean_tasks: those of the tasks over which the accuracy is averaged."""
 
     setting: Setting
     outcomes: tuple[Outcome, ...]
-    index_s: float
-    ask_s: float
+    mean_tasks: tuple[str, ...]
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -82,15 +62,16 @@ class SettingResult:
         return [outcome for outcome in self.outcomes if outcome.task == task]
 
     def accuracy(self, task: str) -> Estimate:
-        """Share of a task's questions answered word for word."""
+        """Share of a task's questions answered right."""
         outcomes = self.of(task)
         return wilson(sum(outcome.is_right for outcome in outcomes), len(outcomes))
 
     def within_one(self, task: str) -> Estimate:
         """Share of a task's questions answered by a number that is the right one or next to it."""
         outcomes = self.of(task)
-        near = (outcome.number is not None and abs(outcome.number - int(outcome.truth)) <= 1 for outcome in outcomes)
-        return wilson(sum(near), len(outcomes))
+        pairs = [(number(outcome.text), number(outcome.truth)) for outcome in outcomes]
+        near = sum(given is not None and truth is not None and abs(given - truth) <= 1 for given, truth in pairs)
+        return wilson(near, len(outcomes))
 
     @property
     def refused(self) -> Estimate:
@@ -109,28 +90,38 @@ class SettingResult:
         return _mean_recall(self.of(task))
 
     @property
-    def detail_tasks(self) -> tuple[str, ...]:
-        """Those of DETAIL_TASKS that were asked, or all tasks where none of them was."""
-        return tuple(task for task in DETAIL_TASKS if task in self.tasks) or self.tasks
-
-    @property
-    def detail_accuracy(self) -> Estimate:
-        """Mean accuracy over the detail tasks."""
+    def mean_accuracy(self) -> Estimate:
+        """Mean accuracy over the mean's tasks."""
         return mean_accuracy(*self.counts())
 
     @property
-    def detail_recall(self) -> dict[str, float]:
-        """Mean recalls over the detail tasks' questions."""
-        return _mean_recall([outcome for outcome in self.outcomes if outcome.task in self.detail_tasks])
+    def mean_recall(self) -> dict[str, float]:
+        """Mean recalls over the questions of the mean's tasks."""
+        return _mean_recall([outcome for outcome in self.outcomes if outcome.task in self.mean_tasks])
+
+    @property
+    def equal_levels(self) -> tuple[int, ...]:
+        """The one level, or for several videos the different ones, that it took to be of another setting's size."""
+        return tuple(sorted({outcome.level for outcome in self.outcomes if outcome.level is not None}))
+
+    @property
+    def index_s(self) -> float:
+        """Seconds that indexing all videos took; an index that several settings share counts in full for each."""
+        return sum({outcome.video: outcome.index_s for outcome in self.outcomes}.values())
+
+    @property
+    def ask_s(self) -> float:
+        """Seconds that all questions took."""
+        return sum(outcome.ask_s for outcome in self.outcomes)
 
     def difference(self, other: SettingResult) -> Estimate:
-        """By how much the mean over detail tasks exceeds another setting's, on the same questions."""
+        """By how much the mean exceeds another setting's, on the same questions."""
         right, asked = self.counts()
         return mean_difference(right, other.counts()[0], asked)
 
     def counts(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Questions answered right, and asked, by video and detail task: (videos, tasks)."""
-        tasks = self.detail_tasks
+        """Questions answered right, and asked, by video and task of the mean: (videos, tasks)."""
+        tasks = self.mean_tasks
         right = np.zeros((1 + max(outcome.video for outcome in self.outcomes), len(tasks)))
         asked = np.zeros_like(right)
         for outcome in self.outcomes:
@@ -144,6 +135,7 @@ class SettingResult:
         """As a JSON object."""
         return {
             **self.setting.to_json(),
+            **({"equal_levels": list(self.equal_levels)} if self.equal_levels else {}),
             "cache_tokens": round(self.cache_tokens, 1),
             "times_smaller": round(self.times_smaller, 2),
             "tasks": {
@@ -152,49 +144,53 @@ class SettingResult:
             },
             "refused": _rounded(self.refused) if set(self.tasks) != {"unknown"} else None,
             "count_within_one": _rounded(self.within_one("count")) if "count" in self.tasks else None,
-            "detail": {**_rounded(self.detail_accuracy), "recall": _rounded_recall(self.detail_recall)},
+            "mean": {**_rounded(self.mean_accuracy), "recall": _rounded_recall(self.mean_recall)},
             "index_s": round(self.index_s, 2),
             "ask_s": round(self.ask_s, 2),
         }
 
 
 @dataclass(frozen=True)
-class NeedlesResult:
-    """Every setting on the same videos and questions; the first setting is the one the others are compared with.
-
-    turns: questions in a conversation.
-    """
+class EvaluationResult:
+    """Every setting on the same videos and questions; the first setting is the one the others are compared with."""
 
     model: str
     model_fingerprint: str
-    videos: int
-    needles: NeedleSettings
+    questions: QuestionSet
     sampling: Sampling
-    turns: int
-    notes: tuple[str, ...]
     settings: tuple[SettingResult, ...]
 
     def __getitem__(self, name: str) -> SettingResult:
         """The result of the setting of a name."""
         return next(result for result in self.settings if result.setting.name == name)
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know of the questions, and every different note that came with the answers."""
+        videos = self.questions.videos
+        given = (
+            f"{videos[outcome.video].name}: {note}"
+            for result in self.settings
+            for outcome in result.outcomes
+            for note in outcome.notes
+        )
+        return (*self.questions.notes, *dict.fromkeys(given))
+
     def to_json(self) -> dict[str, Any]:
-        """The object that `videox2l eval needles --json` prints."""
+        """The object that `videox2l eval --json` prints."""
         first = self.settings[0]
-        needles = asdict(self.needles) | {"haystacks": [path.name for path in self.needles.haystacks]}
         return {
             "versions": {"videox2l": __version__, "torch": torch.__version__, "av": av.__version__},
             "model": self.model,
             "model_fingerprint": self.model_fingerprint,
-            "videos": self.videos,
-            "needles": needles,
+            "videos": len(self.questions.videos),
+            **self.questions.about,
             "sampling": asdict(self.sampling),
-            "turns": self.turns,
             "notes": list(self.notes),
             "tasks": {
                 task: {"asked": len(first.of(task)), "prior": round(first.prior(task), 4)} for task in first.tasks
             },
-            "detail_tasks": list(first.detail_tasks),
+            "mean_tasks": list(first.mean_tasks),
             "full_cache_tokens": round(first.cache_tokens * first.times_smaller, 1),
             "settings": [result.to_json() for result in self.settings],
             "differences": [
@@ -216,3 +212,9 @@ def _rounded_recall(recall: dict[str, float]) -> dict[str, float]:
 
 def _rounded(estimate: Estimate) -> dict[str, float | None]:
     return {name: None if value is None else round(value, 4) for name, value in asdict(estimate).items()}
+
+
+def number(text: str) -> int | None:
+    """The number that an answer comes to; None if it is none."""
+    answer = final_answer(text)
+    return int(answer) if answer.isdecimal() else None

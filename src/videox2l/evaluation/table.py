@@ -1,4 +1,4 @@
-"""Needle results for people: tasks down the page for one setting, settings down the page for several."""
+"""Results for people: tasks down the page for one setting, settings down the page for several."""
 
 from __future__ import annotations
 
@@ -7,20 +7,27 @@ from rich.table import Table
 from rich.text import Text
 
 from videox2l.evaluation.intervals import Estimate
-from videox2l.evaluation.needles_result import NeedlesResult, SettingResult
+from videox2l.evaluation.result import EvaluationResult, SettingResult
+
+MOST_NOTES = 8
 
 
-def needles_table(result: NeedlesResult) -> RenderableType:
+def evaluation_table(result: EvaluationResult) -> RenderableType:
     """A table to print with rich, and lines that say what was measured."""
     table = one_setting(result.settings[0]) if len(result.settings) == 1 else many_settings(result)
-    needles = result.needles
-    asked = "" if result.turns == 1 else f", asked in conversations of {result.turns} turns"
     measured = (
-        f"{result.model}: {result.videos} fresh videos of {needles.duration_s:.0f} s, seed {needles.seed}, "
-        f"{len(result.settings[0].outcomes)} questions in each setting{asked}; exact match with 95% intervals. recall: "
-        "share of the needles' chunks among the k of highest score (@k), and among those read in full detail (read)"
+        f"{result.model} on {result.questions.name}: {len(result.settings[0].outcomes)} questions in each setting; "
+        "share of right answers with its 95% interval."
     )
-    return Group(Text(measured), table, *(Text(f"note: {note}") for note in result.notes))
+    if any(each.mean_recall for each in result.settings):
+        measured += (
+            " recall: of the chunks that show what is asked about, the share among the k of highest score (@k), and "
+            "the share read in full detail (read)."
+        )
+    notes = [f"note: {note}" for note in result.notes[:MOST_NOTES]]
+    if len(result.notes) > MOST_NOTES:
+        notes.append(f"and {len(result.notes) - MOST_NOTES} more notes, which --json prints")
+    return Group(Text(measured), table, *map(Text, notes))
 
 
 def one_setting(result: SettingResult) -> Table:
@@ -29,7 +36,7 @@ def one_setting(result: SettingResult) -> Table:
     table = Table(title=Text(f"{result.setting.name}: {size}"), title_justify="left")
     table.add_column("task")
     columns = ["questions", "prior", "accuracy", "95% interval"]
-    recalls = list(result.detail_recall)
+    recalls = list(result.mean_recall)
     for name in columns + [_recall_name(name) for name in recalls]:
         table.add_column(name, justify="right")
     for task in result.tasks:
@@ -42,10 +49,10 @@ def one_setting(result: SettingResult) -> Table:
             _bounds(accuracy),
             *(_share(recall.get(name)) for name in recalls),
         )
-    mean, recall = result.detail_accuracy, result.detail_recall
+    mean, recall = result.mean_accuracy, result.mean_recall
     table.add_section()
     table.add_row(
-        f"mean of {', '.join(result.detail_tasks)}",
+        f"mean of {', '.join(result.mean_tasks)}",
         "",
         "",
         _share(mean.value),
@@ -55,27 +62,36 @@ def one_setting(result: SettingResult) -> Table:
     return table
 
 
-def many_settings(result: NeedlesResult) -> Table:
+def many_settings(result: EvaluationResult) -> Table:
     """Settings down the page, tasks across; each accuracy over its interval."""
     first = result.settings[0]
+    has_bounds = first.mean_accuracy.low is not None
+    tasks = () if len(first.tasks) == 1 and has_bounds else first.tasks  # the mean alone says it all
     table = Table(show_lines=True, padding=(0, 0))
     table.add_column("setting", max_width=20)
-    for name in ("cache", *first.tasks, "mean", "against first", "recall"):
+    for name in ("cache", *tasks, "mean", "against first", "recall"):
         table.add_column(name, justify="right", overflow="fold")
-    priors = [_share(first.prior(task)) for task in first.tasks]
-    table.add_row("prior: most frequent answer", "", *priors, "", "", "")
+    priors = [_share(first.prior(task)) for task in tasks]
+    mean_prior = sum(first.prior(task) for task in first.mean_tasks) / len(first.mean_tasks)
+    table.add_row("prior: most frequent answer", "", *priors, _share(mean_prior), "", "")
     for each in result.settings:
-        level = f" ({each.setting.compressor.levels[-1]}x)" if each.setting.same_size_as else ""
         table.add_row(
-            Text(each.setting.name + level),
+            Text(each.setting.name + _level_range(each.equal_levels)),
             f"{each.cache_tokens:.0f}\n{each.times_smaller:.1f}x",
-            *(_two_lines(each.accuracy(task)) for task in first.tasks),
-            _two_lines(each.detail_accuracy),
+            *(_two_lines(each.accuracy(task)) for task in tasks),
+            _two_lines(each.mean_accuracy),
             "" if each is first else _two_lines(each.difference(first), sign="+"),
-            "\n".join(f"{_recall_name(name)} {_share(value)}" for name, value in each.detail_recall.items()),
+            "\n".join(f"{_recall_name(name)} {_share(value)}" for name, value in each.mean_recall.items()),
         )
-    table.caption = f"mean and recall: over {', '.join(first.detail_tasks)}; cache: tokens, and times smaller than full"
+    over = f"mean and recall: over {', '.join(first.mean_tasks)}; " if len(tasks) > 1 else ""
+    table.caption = f"{over}cache: tokens, and times smaller than full"
     return table
+
+
+def _level_range(levels: tuple[int, ...]) -> str:
+    if not levels:
+        return ""
+    return f" ({levels[0]}x)" if len(levels) == 1 else f" ({levels[0]}x to {levels[-1]}x)"
 
 
 def _recall_name(name: str) -> str:

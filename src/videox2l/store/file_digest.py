@@ -8,6 +8,7 @@ import os
 import tempfile
 import time
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,10 @@ RACY_S = 2.0
 """A file changed so recently could change again and keep its times: no file system in use has coarser ones."""
 
 
-def content_digest(file: Path) -> str:
+def content_digest(file: Path, digest_bytes: int = 64) -> str:
     """Hex blake2b digest of a file's content, read again only if the file seems changed.
+
+    digest_bytes: its length. Default 64.
 
     The digest of a large file is kept in the cache directory, beside the file's path, size, times of its last change
     and inode, and counts as long as all of these are the same. That is safe as far as the file system tells of
@@ -36,22 +39,22 @@ def content_digest(file: Path) -> str:
     path = Path(os.path.realpath(file))
     before = stamp(path)
     if before[0] < REMEMBERED_BYTES:
-        return read_digest(path)
+        return read_digest(path, digest_bytes)
     record = record_file(path)
-    if record is not None and (digest := recall(record, path, before)):
+    if record is not None and (digest := recall(record, path, before, digest_bytes)):
         return digest
     started_s = time.time()
-    digest = read_digest(path)
+    digest = read_digest(path, digest_bytes)
     changed_s = before[1] / 1e9
     if record is not None and stamp(path) == before and changed_s < started_s - RACY_S:
         remember(record, path, before, digest)
     return digest
 
 
-def read_digest(path: Path) -> str:
+def read_digest(path: Path, digest_bytes: int) -> str:
     """Hex blake2b digest of a file's content, read whole."""
     with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "blake2b").hexdigest()
+        return hashlib.file_digest(stream, partial(hashlib.blake2b, digest_size=digest_bytes)).hexdigest()
 
 
 def stamp(path: Path) -> list[int]:
@@ -73,12 +76,12 @@ def record_file(path: Path) -> Path | None:
     return directory / "digests" / f"{name}.json"
 
 
-def recall(record: Path, path: Path, stamped: list[int]) -> str | None:
-    """The digest that was kept of a file that is as it was; None if there is none to be trusted."""
+def recall(record: Path, path: Path, stamped: list[int], digest_bytes: int) -> str | None:
+    """The digest of this length that was kept of a file that is as it was; None if there is none to be trusted."""
     with suppress(OSError, ValueError, RecursionError):
         kept = json.loads(record.read_text())
         if isinstance(kept, dict) and isinstance(digest := kept.get("digest"), str):
-            return digest if kept == sealed(path, stamped, digest) else None
+            return digest if len(digest) == 2 * digest_bytes and kept == sealed(path, stamped, digest) else None
     return None
 
 

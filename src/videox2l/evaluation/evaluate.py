@@ -1,0 +1,223 @@
+"""Ask the same questions about the same videos in every setting."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+from videox2l.answering.answer import Answer
+from videox2l.answering.generation import Generation
+from videox2l.digest import digest
+from videox2l.engine import VideoX2L
+from videox2l.errors import SettingsError
+from videox2l.evaluation.answers_file import AnswersFile, GivenAnswer
+from videox2l.evaluation.question_set import OPTION_REQUEST, AskedVideo, Item, QuestionSet
+from videox2l.evaluation.result import EvaluationResult, Outcome, SettingResult
+from videox2l.evaluation.settings import Setting, check_settings, comparison, of_size
+from videox2l.index.builder import IndexProgress
+from videox2l.index.video_index import VideoIndex
+from videox2l.models.base import MLLM, Turn
+from videox2l.selection.top_k import TopK
+from videox2l.store import RamStore
+from videox2l.version import __version__
+from videox2l.video import Sampling
+
+
+@dataclass(frozen=True)
+class EvaluationProgress:
+    """How far an evaluation is.
+
+    video, videos: the number of the one in work, from 0, of how many.
+    answers, total_answers: those given, of how many in all settings.
+    frames, total_frames: of the video that is being indexed; both 0 while questions are asked.
+    """
+
+    video: int
+    videos: int
+    answers: int
+    total_answers: int
+    frames: int = 0
+    total_frames: int = 0
+
+
+def evaluate(
+    engine: VideoX2L,
+    questions: QuestionSet,
+    settings: tuple[Setting, ...] | None = None,
+    *,
+    sampling: Sampling,
+    generation: Generation,
+    kept: AnswersFile | None = None,
+    progress: Callable[[EvaluationProgress], None] = lambda _: None,
+) -> EvaluationResult:
+    """Ask every question in every setting.
+
+    engine: the model with its encoder, and the store where indexes are kept; memory holds those of one video at a time.
+    settings: by default the engine's own and what it must beat; differences are measured against the first. Settings
+        with the same compression share one index of each video.
+    sampling: which frames are looked at. generation: how answers are decoded.
+    kept: answers that are there already are not asked for again, and new ones are added at once; by default none are.
+    Raises: SettingsError, VideoError, ModelError, StoreError.
+    """
+    settings = comparison(Setting.of(engine), engine.encoder is not None) if settings is None else settings
+    check_settings(settings, engine)
+    outcomes: dict[str, list[Outcome]] = {setting.name: [] for setting in settings}
+    done = EvaluationProgress(
+        0, len(questions.videos), 0, len(settings) * sum(len(video.items) for video in questions.videos)
+    )
+    if not done.total_answers:
+        raise SettingsError("there is no question to ask: choose other videos or more tasks")
+    if any(item.options for video in questions.videos for item in video.items):
+        check_letters(engine.model)
+    progress(done)
+    for number, video in enumerate(questions.videos):
+        done = replace(done, video=number)
+
+        def show_index(made: IndexProgress, done: EvaluationProgress = done) -> None:
+            progress(replace(done, frames=made.frames, total_frames=made.total_frames))
+
+        store = RamStore() if isinstance(engine.store, RamStore) else engine.store
+        with VideoInWork(
+            replace(engine, store=store), video, settings, sampling, generation, kept, show_index
+        ) as in_work:
+            for setting in settings:
+                for conversation in video.conversations:
+                    history: tuple[Turn, ...] = ()
+                    for item in conversation:
+                        given = in_work.ask(setting, item, history)
+                        history = (*history, Turn(item.text, given.text))
+                        outcomes[setting.name].append(judged(given, item, number))
+                        done = replace(done, answers=done.answers + 1)
+                        progress(done)
+    return EvaluationResult(
+        model=engine.model.name,
+        model_fingerprint=engine.model.fingerprint,
+        questions=questions,
+        sampling=sampling,
+        settings=tuple(
+            SettingResult(setting, tuple(outcomes[setting.name]), questions.mean_tasks) for setting in settings
+        ),
+    )
+
+
+def check_letters(model: MLLM) -> None:
+    """Raises: SettingsError if a model has no words for the request to choose an option by its letter."""
+    if unknown := model.unknown_words(OPTION_REQUEST):
+        raise SettingsError(
+            f"{model.name} can't choose options by their letter, it does not know {', '.join(unknown[:3])}: pass "
+            "--no-options, so that it answers in its own words"
+        )
+
+
+def judged(given: GivenAnswer, item: Item, video: int) -> Outcome:
+    """An answer with its question's truth."""
+    return Outcome(**vars(given), video=video, task=item.task, truth=item.truth, is_right=item.is_right(given.text))
+
+
+class VideoInWork:
+    """One video, made or opened and indexed when the first answer needs it."""
+
+    def __init__(
+        self,
+        engine: VideoX2L,
+        video: AskedVideo,
+        settings: tuple[Setting, ...],
+        sampling: Sampling,
+        generation: Generation,
+        kept: AnswersFile | None,
+        progress: Callable[[IndexProgress], None],
+    ):
+        self._engine, self._video, self._sampling, self._progress = engine, video, sampling, progress
+        self._generation, self._kept = generation, kept
+        self._settings = {setting.name: setting for setting in settings}
+        self._indexes: dict[str, tuple[Setting, VideoX2L, VideoIndex]] = {}
+        self._index_s: dict[str, float] = {}
+        self._path: Path | None = None
+        self._open = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
+
+    def ask(self, setting: Setting, item: Item, history: tuple[Turn, ...]) -> GivenAnswer:
+        """The answer to a question behind earlier turns: the one that is kept, or a new one, which is then kept."""
+        if self._kept is None:
+            return self._new_answer(setting, item, history)
+        key = self._key(setting, item, history)
+        given = self._kept.get(key)
+        if given is None:
+            given = self._new_answer(setting, item, history)
+            about = {"model": self._engine.model.name, "setting": setting.name, "video": self._video.name}
+            asked = {"task": item.task, "question": item.text, "truth": item.truth}
+            self._kept.add(key, given, about | asked | {"is_right": item.is_right(given.text)})
+        return given
+
+    def _key(self, setting: Setting, item: Item, history: tuple[Turn, ...]) -> str:
+        """The digest of all that an answer depends on."""
+        model, encoder, equal = self._engine.model, self._engine.encoder, setting.same_size_as
+        depends: dict[str, Any] = {
+            "version": __version__,
+            "model": [model.fingerprint, str(model.dtype)],
+            "encoder": encoder and encoder.fingerprint,
+            "video": self._video.identity,
+            "sampling": asdict(self._sampling),
+            "reads_times": self._engine.reads_times,
+            "setting": setting.to_json(),
+            "equal_size": equal and self._settings[equal].to_json(),
+            "question": [item.text, item.times_s],
+            "history": [asdict(turn) for turn in history],
+            "generation": asdict(self._generation),
+        }
+        return digest(depends)
+
+    def _new_answer(self, setting: Setting, item: Item, history: tuple[Turn, ...]) -> GivenAnswer:
+        sized, engine, index = self._indexed(setting)
+        started = time.perf_counter()
+        answer = engine.ask(index, item.text, generation=self._generation, history=history)
+        return GivenAnswer(
+            text=answer.text,
+            recall=recall(answer, item.times_s, sized),
+            cache_tokens=answer.cache_tokens,
+            full_cache_tokens=answer.full_cache_tokens,
+            level=sized.compressor.levels[0] if setting.same_size_as else None,
+            notes=answer.notes,
+            index_s=self._index_s[index.key],
+            ask_s=time.perf_counter() - started,
+        )
+
+    def _indexed(self, setting: Setting) -> tuple[Setting, VideoX2L, VideoIndex]:
+        """A setting, with its level if it is to be as large as another one; its engine; and its index of the video."""
+        if setting.name not in self._indexes:
+            if self._path is None:
+                self._path = self._open.enter_context(self._video.at_hand())
+            sized = setting
+            if setting.same_size_as is not None:
+                other, _, index = self._indexed(self._settings[setting.same_size_as])
+                sized = of_size(setting, other, index)
+            engine = sized.engine(self._engine)
+            index = engine.index(self._path, self._sampling, self._progress)
+            self._index_s.setdefault(index.key, index.seconds)
+            self._indexes[setting.name] = sized, engine, index
+        return self._indexes[setting.name]
+
+
+def recall(answer: Answer, times_s: tuple[float, ...], setting: Setting) -> dict[str, float]:
+    """Shares of the chunks of these times that were found; see `GivenAnswer`."""
+    shown = {chunk.index for chunk in answer.chunks for time_s in times_s if chunk.start_s <= time_s < chunk.end_s}
+    if not shown or not setting.selects:
+        return {}
+    scored = [(chunk.score, chunk.index) for chunk in answer.chunks if chunk.score is not None]
+    ranked = [index for _, index in sorted(scored, key=lambda pair: -pair[0])]  # of equal scores the earlier first
+    k = setting.selector.k if isinstance(setting.selector, TopK) else 1
+    read = {f"@{best}": ranked[:best] for best in sorted({1, k} - {0})} if scored else {}
+    finest = setting.compressor.levels[0]
+    # two_pass keeps the first and last chunk fine at every level
+    fine = [chunk for chunk in answer.chunks if chunk.level == finest or (chunk.ratio or finest + 1) <= finest]
+    read["in_detail"] = [chunk.index for chunk in fine]
+    return {name: len(shown.intersection(chunks)) / len(shown) for name, chunks in read.items()}
