@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+import textwrap
 from pathlib import Path
 from typing import Annotated
 
@@ -44,7 +45,7 @@ def demo(
     Console().print(demo_table(shown))
     typer.echo(f"\n{shown.score}.")
     if NOT_LEARNED:
-        typer.echo(f"Not learned, so not asked: {', '.join(NOT_LEARNED.values())}.")
+        typer.echo(textwrap.fill(f"Not learned, so not asked: {', '.join(NOT_LEARNED.values())}.", 80))
     typer.echo(f"Beside the video: {TIMELINE}, where the first answer came from, and {REPORT}.")
     if shown.another_question:
         asks_nano = ["--model", "nano"] if os.environ.get("VIDEOX2L_MODEL") else []
