@@ -84,8 +84,8 @@ def load_encoder(
 ) -> tuple[DualEncoder, MLLM | None]:
     """What to search with: an encoder that stands alone, or else the one that a checkpoint brings, and its model.
 
-    encoder: a CLIP or SigLIP hub id or directory. model: loaded only where there is no encoder. device, dtype,
-    max_pixels: see `load_model`; an encoder that stands alone runs in fp32 by default.
+    encoder: a CLIP or SigLIP hub id or directory. model: loaded only where there is no encoder.
+    device, dtype, max_pixels: see `load_model`; an encoder that stands alone runs in fp32 by default.
     Raises: ModelError; SettingsError if there is no encoder and the checkpoint brings none.
     """
     check_dtype(dtype)
