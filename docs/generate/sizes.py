@@ -10,6 +10,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -150,7 +151,8 @@ def random_llava_qwen(checkpoint: Checkpoint) -> MLLM:
     vision = TOWER | {"patch_size": 14}
     named: dict[str, Any] = {"name": checkpoint.name, "fingerprint": ""}
     if checkpoint.family == "VideoXL":
-        processor = CLIPImageProcessorPil(size={"shortest_edge": 336}, crop_size={"height": 336, "width": 336})
+        frame = {"size": {"shortest_edge": 336}, "crop_size": {"height": 336, "width": 336}}
+        processor = partial(CLIPImageProcessorPil, **frame)
         config = VideoXLConfig(**decoder)
         return VideoXL(config, vision | {"image_size": 336}, processor, words, **named).to(torch.bfloat16)
     config_2 = VideoXL2Config(**decoder, visual_placeholder_id=len(words))
