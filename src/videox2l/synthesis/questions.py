@@ -11,6 +11,7 @@ from itertools import chain, pairwise
 from typing import Literal
 
 from videox2l.synthesis.backgrounds import LIGHTS, PLACES
+from videox2l.synthesis.phrasings import PHRASINGS
 from videox2l.synthesis.unknown import TRAINED_TEMPLATES, UNKNOWN_ANSWER, scrambled_text, unknown_text
 from videox2l.synthesis.world import COLOURS, CORNERS, KINDS, SHAPES, Event, VideoScript, visible_events
 
@@ -34,80 +35,6 @@ LARGEST_COUNT = 20
 
 SO = "so"
 """Stands between what an answer rests on and the answer itself: "0:42 0:44 green star so 7"."""
-
-PHRASINGS: dict[str, tuple[str, ...]] = {
-    "attribute": (
-        "What digit is on the {needle}?",
-        "Which number is printed on the {needle}?",
-        "What number does the {needle} show?",
-        "Read the digit on the {needle}.",
-        "The {needle} carries which digit?",
-    ),
-    "where": (
-        "Where does the {needle} appear?",
-        "In which corner is the {needle}?",
-        "Where in the frame is the {needle} shown?",
-        "Which corner of the video shows the {needle}?",
-        "Where is the {needle}?",
-    ),
-    "when": (
-        "When does the {needle} appear?",
-        "At what time is the {needle} first seen?",
-        "At which moment does the {needle} show up?",
-        "When is the {needle} in the video?",
-        "What time does the {needle} first appear?",
-    ),
-    "at": (
-        "What is in the {corner} corner at {time}?",
-        "Which shape is shown in the {corner} at {time}?",
-        "At {time}, what appears in the {corner} corner?",
-        "What can be seen in the {corner} of the frame at {time}?",
-    ),
-    "exist": (
-        "Does a {needle} appear in the video?",
-        "Is there a {needle}?",
-        "Does the video show a {needle}?",
-        "Can a {needle} be seen?",
-        "Was there any {needle} in the video?",
-    ),
-    "order": (
-        "Which appears first, the {needle} or the {other}?",
-        "What comes first: the {needle} or the {other}?",
-        "Which is seen earlier, the {needle} or the {other}?",
-    ),
-    "count": (
-        "How many {group} appear in the video?",
-        "How many {group} are there?",
-        "Count the {group}.",
-        "What is the number of {group} in the video?",
-    ),
-    "next": (
-        "What number does the shape that comes right after the {needle} show?",
-        "Which digit is on the shape that appears right after the {needle}?",
-        "What digit is on the next shape after the {needle}?",
-        "What number is shown right after the {needle}?",
-    ),
-    "larger": (
-        "Which shows the larger number, the {needle} or the {other}?",
-        "Which has the larger digit: the {needle} or the {other}?",
-        "Is the larger number on the {needle} or on the {other}?",
-    ),
-    "place": (
-        "Where was the video filmed?",
-        "What place does the video show?",
-        "Which place is in the background?",
-        "What kind of scene is it?",
-    ),
-    "light": (
-        "Is it day or night?",
-        "Was the video filmed by day or by night?",
-        "What time of day does the video show?",
-    ),
-    # Terse forms with long answers: many facts a question, for training alone.
-    "describe": ("{needle}?",),
-    "look": ("{corner} {time}?",),
-    "glance": ("{time}?",),
-}
 
 _PLURALS = {shape: "crosses" if shape == "cross" else f"{shape}s" for shape in SHAPES}
 
@@ -260,18 +187,24 @@ def _exist(script: VideoScript, rng: random.Random) -> Question | None:
 
 
 def _order(script: VideoScript, rng: random.Random) -> Question | None:
-    candidates = script.unique_events
-    for _ in range(8):
-        if len(candidates) < 2:
-            return None
-        one, two = rng.sample(candidates, 2)
-        if one.start_s != two.start_s:
-            first = min(one, two, key=lambda event: event.start_s)
-            text = _phrase("order", rng, needle=one.name, other=two.name)
-            options = _options(rng, first.name, [one.name, two.name])
-            both = f"{clock(one.start_s)} {one.name} {clock(two.start_s)} {two.name}"
-            reasons = f"{both} first {clock(first.start_s)}"
-            return Question("order", text, first.name, options, (one.start_s, two.start_s), reasons)
+    drawn = _two(script.unique_events, rng, lambda event: event.start_s)
+    if drawn is None:
+        return None
+    one, two = drawn
+    first = min(drawn, key=lambda event: event.start_s)
+    text = _phrase("order", rng, needle=one.name, other=two.name)
+    options = _options(rng, first.name, [one.name, two.name])
+    both = f"{clock(one.start_s)} {one.name} {clock(two.start_s)} {two.name}"
+    reasons = f"{both} first {clock(first.start_s)}"
+    return Question("order", text, first.name, options, (one.start_s, two.start_s), reasons)
+
+
+def _two(events: Sequence[Event], rng: random.Random, compared: Callable[[Event], float]) -> tuple[Event, Event] | None:
+    """Two events that differ in what is compared; None where eight draws find none."""
+    for _ in range(8 if len(events) > 1 else 0):
+        one, two = rng.sample(events, 2)
+        if compared(one) != compared(two):
+            return one, two
     return None
 
 
@@ -326,17 +259,15 @@ def _next(script: VideoScript, rng: random.Random) -> Question | None:
 def _larger(script: VideoScript, rng: random.Random) -> Question | None:
     """Which of two needles shows the larger number."""
     candidates = [event for event in script.unique_events if event.start_s < LAST_TIME_S]
-    for _ in range(8):
-        if len(candidates) < 2:
-            return None
-        one, two = rng.sample(candidates, 2)
-        if one.digit != two.digit:
-            larger = max(one, two, key=lambda event: event.digit)
-            text = _phrase("larger", rng, needle=one.name, other=two.name)
-            options = _options(rng, larger.name, [one.name, two.name])
-            reasons = f"{one.digit} {one.name} {two.digit} {two.name} larger {larger.digit}"
-            return Question("pair", text, larger.name, options, (one.start_s, two.start_s), reasons)
-    return None
+    drawn = _two(candidates, rng, lambda event: event.digit)
+    if drawn is None:
+        return None
+    one, two = drawn
+    larger = max(drawn, key=lambda event: event.digit)
+    text = _phrase("larger", rng, needle=one.name, other=two.name)
+    options = _options(rng, larger.name, [one.name, two.name])
+    reasons = f"{one.digit} {one.name} {two.digit} {two.name} larger {larger.digit}"
+    return Question("pair", text, larger.name, options, (one.start_s, two.start_s), reasons)
 
 
 def _unknown(script: VideoScript, rng: random.Random) -> Question | None:
