@@ -175,6 +175,11 @@ class LanguageModel(nn.Module):
                 early = hidden[:, len(PROMPT) :].unflatten(1, (pairs, -1))[:, :, 3:-1]
         return Memory(keys, values, following, early)
 
+    def nothing_watched(self, batch: int) -> Memory:
+        """The memory of no video at all, for so many readers."""
+        none = [torch.zeros(batch, self.config.num_key_value_heads, 0, self.config.head_dim)] * len(self.decoder.layers)
+        return Memory(none, none, 0, torch.zeros(batch, 0, 0, self.config.hidden_size))
+
     def time_loss(self, table: Tensor, early: Tensor, start_s: Tensor) -> Tensor:
         """How badly early states (B, pairs, tokens, hidden) of visual tokens tell the time that stands before them.
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from training.lessons import IGNORE, draw_questions
 from training.qwen.tokenizer import VOCABULARY
-from videox2l.synthesis.questions import ASK, LAST_TIME_S, SO, Question
+from videox2l.synthesis.questions import ASK, LARGEST_COUNT, LAST_TIME_S, SO, Question
 from videox2l.synthesis.world import CORNERS, KINDS, Event, VideoScript
 
 USER = [VOCABULARY.ids["<|im_start|>"], VOCABULARY.ids["user"]]
@@ -20,26 +20,29 @@ END = VOCABULARY.ids["<|im_end|>"]
 ASSISTANT = [VOCABULARY.ids["<|im_start|>"], VOCABULARY.ids["assistant"]]
 
 
+CONCLUSIONS = {"conclude": 1.0}
 DENSE = {"describe": 0.5, "look": 0.22, "when": 0.12, "attribute": 0.08, "where": 0.08}
 MIXED = {
-    "describe": 0.22,
-    "look": 0.12,
+    "describe": 0.2,
+    "look": 0.11,
     "glance": 0.06,
+    "after": 0.07,
     "when": 0.1,
-    "attribute": 0.07,
-    "where": 0.06,
-    "at": 0.08,
+    "attribute": 0.06,
+    "where": 0.05,
+    "at": 0.07,
     "exist": 0.1,
     "strange": 0.03,
-    "order": 0.04,
-    "pair": 0.04,
-    "conclude": 0.06,
+    "order": 0.05,
+    "pair": 0.05,
+    "conclude": 0.03,
     "global": 0.02,
 }
 MOMENTS = {
-    "glance": 0.11,
-    "look": 0.11,
+    "glance": 0.1,
+    "look": 0.1,
     "at": 0.13,
+    "after": 0.14,
     "when": 0.06,
     "describe": 0.06,
     "attribute": 0.03,
@@ -47,24 +50,25 @@ MOMENTS = {
     "exist": 0.07,
     "strange": 0.03,
     "order": 0.07,
-    "pair": 0.09,
-    "count": 0.05,
-    "conclude": 0.17,
+    "pair": 0.1,
+    "count": 0.06,
+    "conclude": 0.03,
 }
 ALL = {
     "describe": 0.05,
-    "look": 0.08,
+    "look": 0.06,
     "glance": 0.04,
-    "when": 0.09,
+    "after": 0.08,
+    "when": 0.08,
     "attribute": 0.06,
     "where": 0.05,
-    "at": 0.14,
+    "at": 0.13,
     "exist": 0.1,
     "strange": 0.04,
     "order": 0.08,
-    "pair": 0.11,
-    "count": 0.08,
-    "conclude": 0.06,
+    "pair": 0.1,
+    "count": 0.09,
+    "conclude": 0.02,
     "global": 0.02,
 }
 """Shares of the tasks in a lesson. "conclude" is "order", "count" or "pair" about made-up needles: reasons that the
@@ -86,20 +90,27 @@ def draw_gaps(rng: random.Random, pairs: int, pairs_a_chunk: int, most: int = 12
 
 def draw_conclusion(rng: random.Random) -> Question:
     """A question of the task "conclude"."""
+    task = rng.choice(("order", "order", "count", "pair", "pair"))
+    for _ in range(100):
+        question = ASK[task](draw_events(rng, one_colour=task == "count"), rng)
+        if question is not None and question.reasons and (task != "pair" or "larger" in question.reasons):
+            return replace(question, task="conclude")
+    raise RuntimeError("no conclusion was found among a hundred questions")
+
+
+def draw_events(rng: random.Random, *, one_colour: bool) -> VideoScript:
+    """A few needles somewhere in an hour, of different kinds or up to twenty of one colour."""
     window = rng.choice((10, 30, 100, 300))
     first = rng.randrange(LAST_TIME_S - window)
     kinds = rng.sample(KINDS, rng.randint(2, 8))
+    if one_colour:
+        kinds = rng.choices([kind for kind in KINDS if kind[0] == kinds[0][0]], k=rng.randint(1, LARGEST_COUNT))
     starts = sorted(first + rng.randrange(window) for _ in kinds)
     events = tuple(
         Event(colour, shape, rng.randrange(10), rng.choice(CORNERS), float(start), 1.0)
         for start, (colour, shape) in zip(starts, kinds, strict=True)
     )
-    script = VideoScript(0, float(first + window), events)
-    for _ in range(100):
-        question = ASK[rng.choice(("order", "order", "count", "pair", "pair"))](script, rng)
-        if question is not None and question.reasons and (question.task != "pair" or "larger" in question.reasons):
-            return replace(question, task="conclude")
-    raise RuntimeError("no conclusion was found among a hundred questions")
+    return VideoScript(0, float(first + window), events)
 
 
 def draw_asked(rng: random.Random, script: VideoScript, tasks: dict[str, float], count: int) -> list[Question]:

@@ -13,7 +13,16 @@ from torch.nn import functional as F
 from training.bank import FRAMES
 from training.lessons import IGNORE, Bank
 from training.qwen.language import LanguageModel, Memory
-from training.qwen.lessons import END, conversation_ids, draw_asked, draw_conversations, draw_gaps, pack, turn_of
+from training.qwen.lessons import (
+    END,
+    conversation_ids,
+    draw_asked,
+    draw_conclusion,
+    draw_conversations,
+    draw_gaps,
+    pack,
+    turn_of,
+)
 from training.qwen.tower import PAIR
 from training.trainer import Lesson, Trainer, matrices_of
 from training.workers import autocast
@@ -47,7 +56,9 @@ class QwenTrainer(Trainer):
         self.banks = banks
 
     def loss(self, lesson: Lesson, chunks: int, shared: random.Random, own: random.Random) -> Tensor:
-        """Cross-entropy of the answers in conversations about a few videos."""
+        """Cross-entropy of the answers in conversations about a few videos; of conclusions alone if chunks is 0."""
+        if not chunks:
+            return self.conclusion_loss(QUESTIONS_A_CHUNK * lesson.step_chunks, own)
         bank, grid = self.banks[0] if shared.random() < 0.75 else shared.choice(self.banks)
         videos = max(1, lesson.step_chunks // chunks)
         composed = [bank.compose(own, chunks) for _ in range(videos)]
@@ -69,12 +80,27 @@ class QwenTrainer(Trainer):
         # A few tokens of each pair, enough to learn from, are asked for the time that stands before them.
         timed = memory.early[:, :, [shared.randrange(memory.early.shape[2]) for _ in range(2)]]
         time_loss = self.model.time_loss(table, timed, torch.tensor([start for _, start, _ in composed]))
-        self.remember("loss", loss.item())
         self.remember("time loss", time_loss.item())
-        asked = [question for of_video in conversations for turns in of_video for question in turns]
+        self.remember_answers(loss, logits, targets, [q for video in conversations for turns in video for q in turns])
+        return loss + TIME_WEIGHT * time_loss
+
+    def conclusion_loss(self, count: int, rng: random.Random) -> Tensor:
+        """Cross-entropy of so many conclusions, read without a video."""
+        asked = [draw_conclusion(rng) for _ in range(count)]
+        ids, targets, segments, offsets = pack([[conversation_ids([turn_of(rng, question)])] for question in asked])
+        with autocast():
+            table = self.model.word_table()
+            states = self.model.read(table, self.model.nothing_watched(count), ids, segments, offsets)
+            logits = (states[targets != IGNORE] @ table.T).float()
+        loss = F.cross_entropy(logits, targets[targets != IGNORE])
+        self.remember_answers(loss, logits, targets, asked)
+        return loss
+
+    def remember_answers(self, loss: Tensor, logits: Tensor, targets: Tensor, asked: Sequence[Question]) -> None:
+        """Running averages of the loss and, by task, of exact answers."""
+        self.remember("loss", loss.item())
         for question, right in zip(asked, exact(logits, targets, asked), strict=True):
             self.remember(question.task, float(right))
-        return loss + TIME_WEIGHT * time_loss
 
 
 def watch(

@@ -74,4 +74,5 @@ PHRASINGS: dict[str, tuple[str, ...]] = {
     "describe": ("{needle}?",),
     "look": ("{corner} {time}?",),
     "glance": ("{time}?",),
+    "after": ("{group} after {time}?",),
 }

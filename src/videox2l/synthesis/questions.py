@@ -13,7 +13,7 @@ from typing import Literal
 from videox2l.synthesis.backgrounds import LIGHTS, PLACES
 from videox2l.synthesis.phrasings import PHRASINGS
 from videox2l.synthesis.unknown import TRAINED_TEMPLATES, UNKNOWN_ANSWER, scrambled_text, unknown_text
-from videox2l.synthesis.world import COLOURS, CORNERS, KINDS, SHAPES, Event, VideoScript, visible_events
+from videox2l.synthesis.world import BLOCK_S, COLOURS, CORNERS, KINDS, SHAPES, Event, VideoScript, visible_events
 
 Task = Literal["attribute", "where", "when", "at", "exist", "order", "count", "global", "pair", "unknown"]
 TASKS: tuple[Task, ...] = (
@@ -34,7 +34,7 @@ LAST_TIME_S = 60 * 60
 LARGEST_COUNT = 20
 
 SO = "so"
-"""Stands between what an answer rests on and the answer itself: "0:42 0:44 green star so 7"."""
+"""Stands between what an answer rests on and the answer itself: "0:42 0:44 green star 7 so 7"."""
 
 _PLURALS = {shape: "crosses" if shape == "cross" else f"{shape}s" for shape in SHAPES}
 
@@ -45,8 +45,8 @@ class Question:
 
     options: what a multiple-choice form offers, in an order drawn by chance, the answer among them; up to four.
     needle_times_s: when the needles it hangs on first appear; empty where no moment matters (global, absent needles).
-    reasons: what the answer rests on, where it takes more than one look: "0:42 red star 1:13 pink heart first 0:42"
-        for the order of two needles.
+    reasons: what the answer rests on, where it takes more than one look: "0:42 red star 1:13 pink heart first 0:42 red
+        star" for the order of two needles.
         Models are trained to say it first (`spoken`); it is no part of the truth.
     """
 
@@ -59,7 +59,7 @@ class Question:
 
     @property
     def spoken(self) -> str:
-        """The answer behind its reasons, as models are trained to give it: "0:42 0:44 green star so 7"."""
+        """The answer behind its reasons, as models are trained to give it: "0:42 0:44 green star 7 so 7"."""
         return f"{self.reasons} {SO} {self.answer}" if self.reasons else self.answer
 
 
@@ -195,7 +195,7 @@ def _order(script: VideoScript, rng: random.Random) -> Question | None:
     text = _phrase("order", rng, needle=one.name, other=two.name)
     options = _options(rng, first.name, [one.name, two.name])
     both = f"{clock(one.start_s)} {one.name} {clock(two.start_s)} {two.name}"
-    reasons = f"{both} first {clock(first.start_s)}"
+    reasons = f"{both} first {clock(first.start_s)} {first.name}"
     return Question("order", text, first.name, options, (one.start_s, two.start_s), reasons)
 
 
@@ -208,21 +208,25 @@ def _two(events: Sequence[Event], rng: random.Random, compared: Callable[[Event]
     return None
 
 
+def _group(events: Sequence[Event], rng: random.Random) -> tuple[list[Event], str]:
+    """The events of one colour or of one shape, and what these are called: "red shapes", "stars"."""
+    if rng.random() < 0.5:
+        colour = rng.choice(events).colour
+        return [event for event in events if event.colour == colour], f"{colour} shapes"
+    shape = rng.choice(SHAPES)
+    return [event for event in events if event.shape == shape], _PLURALS[shape]
+
+
 def _count(script: VideoScript, rng: random.Random) -> Question | None:
     if not script.events:
         return None
-    if rng.random() < 0.5:
-        colour = rng.choice(script.events).colour
-        counted, group = [event for event in script.events if event.colour == colour], f"{colour} shapes"
-    else:
-        shape = rng.choice(SHAPES)
-        counted, group = [event for event in script.events if event.shape == shape], _PLURALS[shape]
+    counted, group = _group(script.events, rng)
     if len(counted) > LARGEST_COUNT:
         return None
     near = [str(n) for n in range(max(0, len(counted) - 3), min(len(counted) + 3, LARGEST_COUNT) + 1)]
     times = tuple(event.start_s for event in counted)
     options = _options(rng, str(len(counted)), near)
-    reasons = " ".join(map(clock, times))
+    reasons = " ".join(f"{clock(event.start_s)} {event.name}" for event in counted)
     return Question("count", _phrase("count", rng, group=group), str(len(counted)), options, times, reasons)
 
 
@@ -250,7 +254,7 @@ def _next(script: VideoScript, rng: random.Random) -> Question | None:
         if len(found) == 1 and time_s < LAST_TIME_S:
             answer = str(found[0].digit)
             options = _options(rng, answer, [str(digit) for digit in range(10)])
-            reasons = f"{clock(event.start_s)} {clock(time_s)} {found[0].name}"
+            reasons = f"{clock(event.start_s)} {clock(time_s)} {found[0].name} {answer}"
             text = _phrase("next", rng, needle=event.name)
             return Question("pair", text, answer, options, (event.start_s, time_s), reasons)
     return None
@@ -266,7 +270,7 @@ def _larger(script: VideoScript, rng: random.Random) -> Question | None:
     larger = max(drawn, key=lambda event: event.digit)
     text = _phrase("larger", rng, needle=one.name, other=two.name)
     options = _options(rng, larger.name, [one.name, two.name])
-    reasons = f"{one.digit} {one.name} {two.digit} {two.name} larger {larger.digit}"
+    reasons = f"{one.digit} {one.name} {two.digit} {two.name} larger {larger.digit} {larger.name}"
     return Question("pair", text, larger.name, options, (one.start_s, two.start_s), reasons)
 
 
@@ -305,6 +309,25 @@ def _glance(script: VideoScript, rng: random.Random) -> Question | None:
     return Question("glance", _phrase("glance", rng, time=clock(time_s)), answer, (), (time_s,))
 
 
+def _after(script: VideoScript, rng: random.Random) -> Question | None:
+    """The next needle of a group, or of all, behind a time: a step of counting and of "pair"."""
+    if not script.events:
+        return None
+    group, called = (list(script.events), "shapes") if rng.random() < 0.4 else _group(script.events, rng)
+    starts = sorted({event.start_s for event in group if event.start_s < LAST_TIME_S})
+    if not starts:
+        return None
+    place = rng.randrange(len(starts))
+    found = [event for event in group if event.start_s == starts[place]]
+    earliest = starts[place - 1] if place else max(0, starts[place] - BLOCK_S)
+    if len(found) > 1 or starts[place] <= earliest:
+        return None
+    event = found[0]
+    time_s = earliest if place and rng.random() < 0.5 else rng.randrange(int(earliest), int(starts[place]))
+    text = _phrase("after", rng, group=called, time=clock(time_s))
+    return Question("after", text, f"{clock(event.start_s)} {event.name} {event.digit}", (), (event.start_s,))
+
+
 ASK: dict[str, Callable[[VideoScript, random.Random], Question | None]] = {
     "attribute": _attribute,
     "where": _where,
@@ -320,6 +343,7 @@ ASK: dict[str, Callable[[VideoScript, random.Random], Question | None]] = {
     "describe": _describe,
     "look": _look,
     "glance": _glance,
+    "after": _after,
 }
 """By task: draw one question about a script, None where there is nothing to ask.
 
