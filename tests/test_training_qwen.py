@@ -15,13 +15,12 @@ from torch.testing import assert_close
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from training.bank import frame_labels
-from training.lessons import IGNORE
+from training.lessons import IGNORE, draw_questions
 from training.qwen.export import CHUNK_FRAMES, build_model, export_model, shipped_table
 from training.qwen.language import LanguageModel, text_config
 from training.qwen.lessons import (
     ALL,
     conversation_ids,
-    draw_asked,
     draw_conclusion,
     draw_conversations,
     draw_gaps,
@@ -193,8 +192,7 @@ def test_what_is_drawn_keeps_to_its_bounds():
     assert 60 < sum(not any(each) for each in gaps) < 140
     assert max(map(sum, gaps)) > 6000 and all(len(each) == 50 for each in gaps)
     script = sample_script(rng, 60)
-    questions = draw_asked(rng, script, ALL, 90)
-    assert all(len(draw_asked(rng, script, {"conclude": share, "at": 1 - share}, 3)) == 3 for share in (0.5, 1.0))
+    questions = draw_questions(rng, script, ALL, 90)
     conversations = draw_conversations(rng, questions)
     assert [question for turns in conversations for question in turns] == questions
     assert max(map(len, conversations)) == 6 and min(map(len, conversations)) == 1

@@ -31,7 +31,7 @@ from training.lessons import Bank
 from training.qwen.evaluate import evaluate
 from training.qwen.export import export_model
 from training.qwen.language import LanguageModel, text_config
-from training.qwen.lessons import ALL, CONCLUSIONS, DENSE, MIXED, MOMENTS
+from training.qwen.lessons import ALL, DENSE, MIXED, MOMENTS
 from training.qwen.tokenizer import VOCABULARY
 from training.qwen.tower import PAIR, VisionModel, encode, train_tower, vision_config
 from training.qwen.train_language import QwenTrainer
@@ -72,8 +72,7 @@ PRESETS = {
         tower_steps=3000,
         language=text_config(128),
         lessons=[
-            Lesson("conclusions", 600, (0,), 20, CONCLUSIONS, (3e-3, 4e-3)),
-            Lesson("one-chunk", 400, (1,), 12, DENSE, (3e-3, 4e-3)),
+            Lesson("one-chunk", 500, (1,), 12, DENSE, (3e-3, 4e-3)),
             Lesson("two-chunks", 500, (1, 2, 2), 12, MIXED, (4e-3, 4e-3)),
             Lesson("moments", 1300, (1, 2, 4), 16, MOMENTS, (4e-3, 4e-3)),
             Lesson("ten-chunks", 1200, (2, 4, 6, 10, 10), 20, ALL, (4e-3, 3e-3)),

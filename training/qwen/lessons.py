@@ -10,7 +10,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from training.lessons import IGNORE, draw_questions
+from training.lessons import IGNORE
 from training.qwen.tokenizer import VOCABULARY
 from videox2l.synthesis.questions import ASK, LARGEST_COUNT, LAST_TIME_S, SO, Question
 from videox2l.synthesis.world import CORNERS, KINDS, Event, VideoScript
@@ -20,7 +20,6 @@ END = VOCABULARY.ids["<|im_end|>"]
 ASSISTANT = [VOCABULARY.ids["<|im_start|>"], VOCABULARY.ids["assistant"]]
 
 
-CONCLUSIONS = {"conclude": 1.0}
 DENSE = {"describe": 0.5, "look": 0.22, "when": 0.12, "attribute": 0.08, "where": 0.08}
 MIXED = {
     "describe": 0.2,
@@ -35,8 +34,7 @@ MIXED = {
     "strange": 0.03,
     "order": 0.05,
     "pair": 0.05,
-    "conclude": 0.03,
-    "global": 0.02,
+    "global": 0.03,
 }
 MOMENTS = {
     "glance": 0.1,
@@ -51,8 +49,7 @@ MOMENTS = {
     "strange": 0.03,
     "order": 0.07,
     "pair": 0.1,
-    "count": 0.06,
-    "conclude": 0.03,
+    "count": 0.07,
 }
 ALL = {
     "describe": 0.05,
@@ -67,12 +64,10 @@ ALL = {
     "strange": 0.04,
     "order": 0.08,
     "pair": 0.1,
-    "count": 0.09,
-    "conclude": 0.02,
+    "count": 0.1,
     "global": 0.02,
 }
-"""Shares of the tasks in a lesson. "conclude" is "order", "count" or "pair" about made-up needles: reasons that the
-video does not hold are given, and only what follows from them is trained."""
+"""Shares of the tasks in a lesson."""
 
 
 def draw_gaps(rng: random.Random, pairs: int, pairs_a_chunk: int, most: int = 12000) -> list[int]:
@@ -89,7 +84,10 @@ def draw_gaps(rng: random.Random, pairs: int, pairs_a_chunk: int, most: int = 12
 
 
 def draw_conclusion(rng: random.Random) -> Question:
-    """A question of the task "conclude"."""
+    """A question of the task "conclude": "order", "count" or "pair" about needles that no video holds.
+
+    Its reasons are given, and what follows from them is trained.
+    """
     task = rng.choice(("order", "order", "count", "pair", "pair"))
     for _ in range(100):
         question = ASK[task](draw_events(rng, one_colour=task == "count"), rng)
@@ -111,16 +109,6 @@ def draw_events(rng: random.Random, *, one_colour: bool) -> VideoScript:
         for start, (colour, shape) in zip(starts, kinds, strict=True)
     )
     return VideoScript(0, float(first + window), events)
-
-
-def draw_asked(rng: random.Random, script: VideoScript, tasks: dict[str, float], count: int) -> list[Question]:
-    """So many questions by the shares of their tasks, as `draw_questions`, with those of "conclude"."""
-    conclusions = sum(rng.random() < tasks.get("conclude", 0.0) for _ in range(count))
-    others = {task: share for task, share in tasks.items() if task != "conclude"}
-    questions = draw_questions(rng, script, others, count - conclusions)
-    questions += [draw_conclusion(rng) for _ in range(conclusions)]
-    rng.shuffle(questions)
-    return questions
 
 
 def draw_conversations(rng: random.Random, questions: Sequence[Question]) -> list[list[Question]]:

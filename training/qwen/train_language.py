@@ -11,12 +11,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from training.bank import FRAMES
-from training.lessons import IGNORE, Bank
+from training.lessons import IGNORE, Bank, draw_questions
 from training.qwen.language import LanguageModel, Memory
 from training.qwen.lessons import (
     END,
     conversation_ids,
-    draw_asked,
     draw_conclusion,
     draw_conversations,
     draw_gaps,
@@ -31,6 +30,8 @@ from videox2l.synthesis.questions import Question
 QUESTIONS_A_CHUNK = 3
 TIME_WEIGHT = 0.3
 """Of the auxiliary loss by which visual tokens learn their time; without it "when" and "at" stay at chance for long."""
+CONCLUSIONS, CONCLUSION_WEIGHT = 20, 0.3
+"""How many there are in a step of a worker, and their weight."""
 PAIRS = FRAMES // PAIR
 
 
@@ -56,15 +57,13 @@ class QwenTrainer(Trainer):
         self.banks = banks
 
     def loss(self, lesson: Lesson, chunks: int, shared: random.Random, own: random.Random) -> Tensor:
-        """Cross-entropy of the answers in conversations about a few videos; of conclusions alone if chunks is 0."""
-        if not chunks:
-            return self.conclusion_loss(QUESTIONS_A_CHUNK * lesson.step_chunks, own)
+        """Cross-entropy of the answers in conversations about a few videos, and of conclusions without a video."""
         bank, grid = self.banks[0] if shared.random() < 0.75 else shared.choice(self.banks)
         videos = max(1, lesson.step_chunks // chunks)
         composed = [bank.compose(own, chunks) for _ in range(videos)]
         count = QUESTIONS_A_CHUNK * lesson.step_chunks // videos
         conversations = [
-            draw_conversations(own, draw_asked(own, script, lesson.tasks, count)) for _, _, script in composed
+            draw_conversations(own, draw_questions(own, script, lesson.tasks, count)) for _, _, script in composed
         ]
         rows = [
             [conversation_ids([turn_of(own, question) for question in turns]) for turns in of_video]
@@ -81,24 +80,22 @@ class QwenTrainer(Trainer):
         timed = memory.early[:, :, [shared.randrange(memory.early.shape[2]) for _ in range(2)]]
         time_loss = self.model.time_loss(table, timed, torch.tensor([start for _, start, _ in composed]))
         self.remember("time loss", time_loss.item())
-        self.remember_answers(loss, logits, targets, [q for video in conversations for turns in video for q in turns])
-        return loss + TIME_WEIGHT * time_loss
+        self.remember("loss", loss.item())
+        self.remember_answers(logits, targets, [q for video in conversations for turns in video for q in turns])
+        return loss + TIME_WEIGHT * time_loss + CONCLUSION_WEIGHT * self.conclusion_loss(table, own)
 
-    def conclusion_loss(self, count: int, rng: random.Random) -> Tensor:
-        """Cross-entropy of so many conclusions, read without a video."""
-        asked = [draw_conclusion(rng) for _ in range(count)]
+    def conclusion_loss(self, table: Tensor, rng: random.Random) -> Tensor:
+        """Cross-entropy of conclusions, which are cheap: they are read without a video."""
+        asked = [draw_conclusion(rng) for _ in range(CONCLUSIONS)]
         ids, targets, segments, offsets = pack([[conversation_ids([turn_of(rng, question)])] for question in asked])
         with autocast():
-            table = self.model.word_table()
-            states = self.model.read(table, self.model.nothing_watched(count), ids, segments, offsets)
+            states = self.model.read(table, self.model.nothing_watched(CONCLUSIONS), ids, segments, offsets)
             logits = (states[targets != IGNORE] @ table.T).float()
-        loss = F.cross_entropy(logits, targets[targets != IGNORE])
-        self.remember_answers(loss, logits, targets, asked)
-        return loss
+        self.remember_answers(logits, targets, asked)
+        return F.cross_entropy(logits, targets[targets != IGNORE])
 
-    def remember_answers(self, loss: Tensor, logits: Tensor, targets: Tensor, asked: Sequence[Question]) -> None:
-        """Running averages of the loss and, by task, of exact answers."""
-        self.remember("loss", loss.item())
+    def remember_answers(self, logits: Tensor, targets: Tensor, asked: Sequence[Question]) -> None:
+        """Running averages of exact answers by task."""
         for question, right in zip(asked, exact(logits, targets, asked), strict=True):
             self.remember(question.task, float(right))
 
