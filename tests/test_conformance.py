@@ -12,8 +12,9 @@ from checkpoints import plain_qwen2, save_video_xl, save_video_xl_2
 from golden_sets import COMMITTED
 from torch import Tensor
 
+from videox2l.models.bundled import BUNDLED
 from videox2l.models.llava_onevision import LlavaOnevision
-from videox2l.models.load import ADAPTERS, NANO
+from videox2l.models.load import ADAPTERS
 from videox2l.testing.conformance import CHECKS, QUESTION, Subject, assert_identity, causality, check_all, noise
 from videox2l.testing.reference import ReferenceAnswer
 from videox2l.testing.tiny_models import FAMILIES, build, published_prompt
@@ -61,7 +62,8 @@ def tiny(family: str, directory: Path) -> Subject:
 
 SUBJECTS: dict[str, Callable[[Path], Subject]] = {
     **{family: partial(tiny, family) for family in FAMILIES},
-    "nano": lambda _: LlavaQwenSubject(NANO),
+    "nano": lambda _: LlavaQwenSubject(BUNDLED["nano"]),
+    "nano-qwen": lambda _: Subject(BUNDLED["nano-qwen"], published_prompt("qwen3_vl")),
     "video_xl": lambda directory: LlavaQwenSubject(save_video_xl(COMMITTED / "videox22l", directory)),
     "video_xl_2": lambda directory: LlavaQwenSubject(save_video_xl_2(COMMITTED / "videoxl2", directory)),
 }

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 import videox2l
-from videox2l.models.load import ADAPTERS, NANO
+from videox2l.models.bundled import BUNDLED
+from videox2l.models.load import ADAPTERS
 from videox2l.testing.tiny_models import build
 
 ROOT = Path(videox2l.__file__).parent
@@ -227,7 +228,7 @@ def model_code(modules: set[str]) -> set[str]:
 
 
 def test_a_bundled_model_imports_its_own_family_and_nothing_slow() -> None:
-    started, imported, loaded = modules_with(NANO)
+    started, imported, loaded = modules_with(BUNDLED["nano"])
     assert not started & {"torch", "transformers", "av"}
     assert {"torch", "av"} <= imported
     assert not imported & (SLOW | ADAPTER_FILES)

@@ -12,7 +12,8 @@ from safetensors import safe_open
 from videox2l import Generation, Sampling, VideoX2L
 from videox2l.errors import ModelError
 from videox2l.models.base import Decoding, Turn
-from videox2l.models.load import NANO, load_model
+from videox2l.models.bundled import BUNDLED
+from videox2l.models.load import load_model
 from videox2l.models.video_xl.config import VideoXLConfig
 from videox2l.models.video_xl_2.config import VideoXL2Config
 
@@ -94,7 +95,7 @@ def test_parameters_have_their_official_names(adapter, golden, unused, request):
 
 
 def test_the_parameters_of_nano_are_those_of_its_file():
-    assert set(load_model("nano", device="cpu").state_dict()) == names(NANO / "model.safetensors")
+    assert set(load_model("nano", device="cpu").state_dict()) == names(BUNDLED["nano"] / "model.safetensors")
 
 
 @pytest.mark.parametrize("adapter", ["video_xl", "video_xl_2"])

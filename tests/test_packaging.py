@@ -14,6 +14,7 @@ import videox2l
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src"
+BUNDLE = ("model.safetensors", "tokenizer.json", "contrastive/model.safetensors", "MODEL_CARD.md")
 
 
 @pytest.fixture(scope="module")
@@ -28,8 +29,14 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> ZipFile:
 def test_the_wheel_holds_the_package_and_nothing_else(wheel: ZipFile) -> None:
     files = (file for file in (SOURCE / "videox2l").rglob("*") if file.is_file() and file.suffix != ".pyc")
     package = {str(file.relative_to(SOURCE)) for file in files}
-    assert {"videox2l/py.typed", "videox2l/nano/model.safetensors", "videox2l/nano/tokenizer.json"} <= package
+    bundles = {f"videox2l/{model}/{name}" for model in ("nano", "nano_qwen") for name in BUNDLE}
+    assert {"videox2l/py.typed", *bundles} <= package
     assert {name for name in wheel.namelist() if ".dist-info/" not in name} == package
+
+
+def test_the_bundled_models_take_less_than_12_mb_of_the_wheel(wheel: ZipFile) -> None:
+    sizes = [file.compress_size for file in wheel.infolist() if file.filename.startswith("videox2l/nano")]
+    assert len(sizes) > 12 and sum(sizes) < 12e6
 
 
 def test_the_wheel_has_the_version_the_package_says(wheel: ZipFile) -> None:

@@ -110,7 +110,7 @@ class VideoX2L:
         store: str | Path | Store = "disk",
         **settings: Any,
     ) -> Self:
-        """Load a model by hub id, directory, or "nano" for the bundled one.
+        """Load a model by hub id, directory, or the name of a bundled one, "nano" or "nano-qwen".
 
         device, dtype, revision, device_map, quantization_config, max_pixels, min_pixels: see `load_model`.
         encoder: a CLIP or SigLIP hub id or directory, or the directory of a contrastive head trained for the model; by

@@ -13,8 +13,9 @@ from videox2l.answering.moments import ScoredFrames
 from videox2l.checks import check_number, check_text
 from videox2l.errors import SettingsError
 from videox2l.models.base import MLLM, FrameLimits
+from videox2l.models.bundled import BUNDLED
 from videox2l.models.checkpoint import Checkpoint, download
-from videox2l.models.load import DTYPES, NANO, check_dtype, load_model, pick_device
+from videox2l.models.load import DTYPES, check_dtype, load_model, pick_device
 from videox2l.oracles.contrastive import frame_scores
 from videox2l.store import Store
 from videox2l.tracks.contrastive_head import ContrastiveHead
@@ -93,7 +94,7 @@ def load_encoder(
     FrameLimits(max_pixels)
     if encoder is not None:
         return HubDualEncoder(encoder, place, DTYPES["float32" if dtype == "auto" else dtype]), None
-    checkpoint = Checkpoint.find(NANO if model == "nano" else model)
+    checkpoint = Checkpoint.find(BUNDLED.get(str(model), model))
     directory = checkpoint.directory
     if checkpoint.is_on_hub:
         directory = download(checkpoint.name, directory.name, [f"{ContrastiveHead.FOLDER}/*"])

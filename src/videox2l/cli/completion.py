@@ -44,8 +44,8 @@ def compressors(incomplete: str) -> list[str]:
 
 
 def models(incomplete: str) -> list[str]:
-    """The bundled model, small ones on the hub, those that were downloaded, and directories."""
-    return [*one_of("nano", *SMALL_MODELS)(incomplete), *downloaded(incomplete), *directories(incomplete)]
+    """The bundled models, small ones on the hub, those that were downloaded, and directories."""
+    return [*one_of("nano", "nano-qwen", *SMALL_MODELS)(incomplete), *downloaded(incomplete), *directories(incomplete)]
 
 
 def encoders(incomplete: str) -> list[str]:

@@ -123,8 +123,8 @@ class ModelOptions:
             metavar="NAME",
             envvar="VIDEOX2L_MODEL",
             autocompletion=completion.models,
-            help="Model to use: a Hugging Face hub id or a directory. Default: $VIDEOX2L_MODEL, or nano, the bundled "
-            "demonstration model.",
+            help="Model to use: a Hugging Face hub id or a directory, or nano or nano-qwen, the bundled demonstration "
+            "models. Default: $VIDEOX2L_MODEL, or nano.",
         ),
     ] = None
     encoder: Annotated[

@@ -12,6 +12,7 @@ import torch
 
 from videox2l.errors import ModelError, SettingsError
 from videox2l.models.base import MLLM, FrameLimits
+from videox2l.models.bundled import BUNDLED
 from videox2l.models.checkpoint import Checkpoint, first_line, weights_dtype
 from videox2l.models.model_digest import model_digest
 from videox2l.registry import Registry
@@ -40,9 +41,6 @@ ADAPTERS: Registry[MLLM] = Registry(
 The first one in the order of names that accepts a config.json takes it. Another package adds one by an entry point of
 the group "videox2l.models".
 """
-
-NANO = Path(__file__).parent.parent / "nano"
-"""The bundled demonstration model."""
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -76,7 +74,7 @@ def load_model(
 ) -> MLLM:
     """Load a checkpoint.
 
-    model: hub id, directory, or "nano" for the bundled one.
+    model: hub id, directory, or the name of a bundled one, "nano" or "nano-qwen".
     device: "auto" (CUDA if there is one), "cpu", "cuda", "cuda:1" ...
     dtype: "auto" (fp32 on the CPU, on an accelerator the checkpoint's own), "float32", "bfloat16" or "float16".
     revision: branch, tag or commit of a model on the hub; by default its main branch.
@@ -93,7 +91,7 @@ def load_model(
     check_dtype(dtype)  # what can be refused before the model is looked at
     place = pick_device(device, device_map)
     limits = FrameLimits(max_pixels, min_pixels)
-    checkpoint = Checkpoint.find(NANO if name == "nano" else model, revision)
+    checkpoint = Checkpoint.find(BUNDLED.get(name, model), revision)
     config = checkpoint.config
     adapter = adapter_of(config)
     if adapter is None:
