@@ -59,13 +59,13 @@ ALL = {
     "when": 0.08,
     "attribute": 0.06,
     "where": 0.05,
-    "at": 0.13,
+    "at": 0.11,
     "exist": 0.1,
     "strange": 0.04,
     "order": 0.08,
     "pair": 0.1,
     "count": 0.1,
-    "global": 0.02,
+    "global": 0.04,
 }
 """Shares of the tasks in a lesson."""
 
