@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import InitVar, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,6 +22,7 @@ from videox2l.index.builder import IndexProgress, index_video
 from videox2l.index.reload import load_cache
 from videox2l.index.spec import IndexSpec
 from videox2l.index.video_index import VideoIndex
+from videox2l.levels import level_list
 from videox2l.models.base import MLLM, Turn
 from videox2l.models.load import load_model, wrap_model
 from videox2l.oracles.base import Oracle
@@ -86,7 +88,7 @@ class VideoX2L:
         make_selector(self.selector).check(self.compressor.levels, oracle.levels)
 
     def __repr__(self) -> str:
-        levels = ",".join(map(str, self.compressor.levels))
+        levels = level_list(self.compressor.levels)
         oracle = ORACLES.name(make_oracle(self.oracle, encoder=self.encoder))
         selector = SELECTORS.name(make_selector(self.selector))
         return f"VideoX2L({self.model.name}, {self.model.device}, levels {levels}, oracle {oracle}, {selector})"
@@ -203,7 +205,14 @@ class VideoX2L:
             selection = self._select(index, question, oracle or self.oracle, selector or self.selector)
         room = len(ids) + min(generation.max_new_tokens, self.model.max_positions)  # a longer answer makes its own room
         with clock("load"), torch.no_grad():
-            cache = load_cache(self.model, index, selection.levels, room)
+            cache = load_cache(
+                self.model,
+                index,
+                selection.levels,
+                room,
+                frames=selection.chosen_frames,
+                while_prefilling=partial(clock, "prefill"),
+            )
         context = self._context_notes(cache.next_position + len(ids))
         selection = replace(selection, notes=(*alone, *selection.notes, *context))
         return AnswerStream(

@@ -16,6 +16,7 @@ from videox2l.checks import check_path, check_video_path
 from videox2l.cli import completion
 from videox2l.compression.registry import COMPRESSORS
 from videox2l.errors import SettingsError, VideoError
+from videox2l.levels import FRESH, Level, plain_level
 from videox2l.oracles.registry import ORACLES, make_oracle
 from videox2l.registry import Registry
 from videox2l.selection.registry import SELECTORS
@@ -175,7 +176,11 @@ class IndexOptions(ModelOptions):
 
     levels: Annotated[
         str | None,
-        more(metavar="LIST", help="Compression ratios to keep, finest first. Default: 2,32, or 1,4 for group_pooling."),
+        more(
+            metavar="LIST",
+            help="What to keep of each chunk, finest first: fresh (what enters the decoder, prefilled anew when it is "
+            "read) and compression ratios. Default: 2,32, or 1,4 for group_pooling.",
+        ),
     ] = None
     compressor: Annotated[
         str | None,
@@ -184,8 +189,8 @@ class IndexOptions(ModelOptions):
             callback=known(COMPRESSORS),
             autocompletion=completion.compressors,
             help="How the KV cache is compressed: summary_tokens, group_pooling, pool, uniform, random, keydiff, "
-            "value_norm, temporal_redundancy, combination, attention or merge. Default: the way the model was "
-            "published with, else keydiff.",
+            "value_norm, temporal_redundancy, combination, attention, merge, or fresh (no KVs are kept). Default: the "
+            "way the model was published with, else keydiff.",
         ),
     ] = None
     context: Annotated[
@@ -265,7 +270,7 @@ class IndexOptions(ModelOptions):
         if self.edges is False and self.passes == "two_pass":
             compression["edge_ratio"] = None
         if self.levels is not None:
-            compression["levels"] = numbers(self.levels, "--levels", "2,32")
+            compression["levels"] = levels_of(self.levels)
         if self.passes != "single_pass":
             compression["passes"] = self.passes
         if self.context is not None:
@@ -274,6 +279,8 @@ class IndexOptions(ModelOptions):
             compression["positions"] = self.positions
         if self.compressor is not None:
             COMPRESSORS.make(self.compressor, **compression)
+        elif compression.get("levels") == (FRESH,):
+            COMPRESSORS.make("fresh", **compression)
         else:  # the model's own is known once it is loaded; a value that these refuse no other takes
             for name in ("keydiff", "summary_tokens"):
                 known = COMPRESSORS.settings(name)
@@ -404,6 +411,15 @@ class GenerationOptions:
             repetition_penalty=self.repetition_penalty,
             seed=seed,
         )
+
+
+def levels_of(text: str) -> tuple[Level, ...]:
+    """Levels as --levels has them. Raises: SettingsError."""
+    name = str(plain_level(FRESH))
+    first, comma, ratios = text.partition(",")
+    if first != name:
+        return numbers(text, "--levels", "2,32 or fresh,32")
+    return (FRESH, *numbers(ratios, f"--levels {name},", "fresh,32")) if comma else (FRESH,)
 
 
 def numbers(text: str, option: str, example: str) -> tuple[int, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from videox2l.levels import FRESH, kept_levels
 from videox2l.registry import Registry
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ COMPRESSORS: Registry[Compressor] = Registry(
     {
         "attention": "videox2l.compression.snapkv:SnapKV",
         "combination": "videox2l.compression.combination:Combination",
+        "fresh": "videox2l.compression.fresh:Fresh",
         "group_pooling": "videox2l.compression.group_pooling:GroupPooling",
         "keydiff": "videox2l.compression.keydiff:KeyDiff",
         "merge": "videox2l.compression.merge:Merge",
@@ -32,10 +34,13 @@ def compressor_for(model: MLLM, name: str | None = None, **settings: Any) -> Com
     """A compressor for a model.
 
     name: str, default the model's own: the one it was published with, as its visual summary tokens, else the one that
-        measured best. settings: of that compressor; `positions` are by default the model's own where there is a choice.
+        measured best; "fresh" where that is the only level.
+    settings: of that compressor; `positions` are by default the model's own where there is a choice.
     Raises: SettingsError for an unknown name, or a setting that the compressor does not have.
     """
-    name = name or model.compressor
+    if name is None:
+        only_fresh = "levels" in settings and kept_levels(settings["levels"]) == (FRESH,)
+        name = "fresh" if only_fresh else model.compressor
     if "positions" in COMPRESSORS.settings(name):
         settings = {"positions": model.positions, **settings}
     return COMPRESSORS.make(name, **settings)

@@ -75,7 +75,7 @@ class TrainingFree(Compressor):
     @property
     def resumes(self) -> bool:
         """Whether the store has the KVs that make the context: compressed ones, or all where 1 is among the levels."""
-        return not self.sees_every_kv or self.levels[0] == 1
+        return not self.sees_every_kv or self.ratios[0] == 1
 
     @property
     def sees_every_kv(self) -> bool:
@@ -138,14 +138,14 @@ class TrainingFreeCompression(Compression):
             scales=forward.scales,
             number=self.context.appended,
         )
-        kvs = {level: kv if level == 1 else self.settings.reduce(chunk, level) for level in self.settings.levels}
-        self.context.append(kv if self.settings.sees_every_kv else kvs[self.settings.levels[0]])
+        kvs = {level: kv if level == 1 else self.settings.reduce(chunk, level) for level in self.settings.ratios}
+        self.context.append(kv if self.settings.sees_every_kv else kvs[self.settings.ratios[0]])
         return kvs
 
     def restore(self, kvs: Mapping[int, KV], is_text: Tensor, is_edge: bool) -> None:
         """Take a chunk that was compressed before as done."""
         self.context.make_room(len(is_text))
-        self.context.append(kvs[self.settings.levels[0]])
+        self.context.append(kvs[self.settings.ratios[0]])
 
     def decoder_tokens(self, chunk_tokens: list[int]) -> dict[str, int]:
         """Every token once, whatever the levels."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -23,6 +24,8 @@ class QueryKey(KVOracle):
     level: the level whose keys are read, as its nominal compression ratio. None, the default, is the coarsest one,
         which costs least; a finer one holds more to find.
     """
+
+    reads_fresh: ClassVar[bool] = False
 
     def relevance(self, model: MLLM, index: VideoIndex, question: str) -> Tensor:
         """One forward of the question behind the prompt alone, then one dot product per chunk and layer."""

@@ -12,6 +12,7 @@ from torch import Tensor
 from videox2l.checks import check_number
 from videox2l.errors import SettingsError
 from videox2l.index.video_index import VideoIndex
+from videox2l.levels import level_list
 from videox2l.types import Selection
 
 
@@ -50,8 +51,8 @@ class Selector(ABC):
         unread = [level for level in levels[1:-1] if level not in read_by_oracle]
         if unread and not self.uses_middle_levels:
             raise SettingsError(
-                f"nothing would read level {unread[0]} of {','.join(map(str, levels))}: {type(self).__name__} chooses "
-                "the finest and the coarsest; pass two levels, or a selector that reads them all, such as budget"
+                f"nothing would read level {unread[0]} of {level_list(levels)}: {type(self).__name__} chooses the "
+                "finest and the coarsest; pass two levels, or a selector that reads them all, such as budget"
             )
 
     def edges(self, index: VideoIndex) -> frozenset[int]:

@@ -22,6 +22,7 @@ from collections.abc import Callable
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from unittest import mock
 
@@ -32,19 +33,22 @@ from torch.nn import functional as F
 
 from videox2l.answering.generation import Generation, generate
 from videox2l.cli import main
+from videox2l.compression.fresh import Fresh
 from videox2l.compression.pool import Pool
 from videox2l.engine import VideoX2L
 from videox2l.index.builder import IndexProgress
 from videox2l.index.reload import load_cache
 from videox2l.index.video_index import VideoIndex
+from videox2l.levels import FRESH, Level
 from videox2l.models.base import MLLM
 from videox2l.models.load import load_model
 from videox2l.store import DiskStore, RamStore
-from videox2l.testing.reference import Reference, ReferenceModel
+from videox2l.testing.reference import Reference, ReferenceAnswer, ReferenceModel
 from videox2l.video import FrameArray, Sampling
 
 QUESTION = "What turns red?"
 EVERY_KV = Pool(levels=(1,), context="full", positions="original")
+FRESH_AND_KVS = Pool(levels=(FRESH, 1), context="full", positions="original")
 TOLERANCE = 1e-4
 """Of logits in fp32 against the class's own forward."""
 ANSWER_TOKENS = 8
@@ -97,9 +101,9 @@ def index_frames(
 
 
 @torch.no_grad()
-def answer(model: MLLM, index: VideoIndex) -> tuple[Tensor, list[int]]:
-    """Logits of the first answer token (vocabulary,), and greedy ids, from the index's finest level."""
-    levels = (index.levels[0],) * len(index.entries)
+def answer(model: MLLM, index: VideoIndex, levels: tuple[Level, ...] | None = None) -> tuple[Tensor, list[int]]:
+    """Logits of the first answer token (vocabulary,), and greedy ids, by default from the index's finest level."""
+    levels = levels or (index.levels[0],) * len(index.entries)
     ids = model.question_ids(QUESTION)
     logits = model.logits(model.read(ids, load_cache(model, index, levels))[-1:])[0]
     greedy = Generation(ANSWER_TOKENS, temperature=0.0, repetition_penalty=1.0)
@@ -112,8 +116,12 @@ def assert_identity(subject: Subject, pixels: Tensor, chunk_frames: int) -> None
     index = index_frames(VideoX2L(model, EVERY_KV, chunk_frames=chunk_frames, store=RamStore()), pixels)
     tokens = index.full_tokens + len(model.question_ids(QUESTION))
     assert tokens == reference.tokens, f"{tokens} tokens, and {reference.tokens} by the class's own processor"
-    logits, ids = answer(model, index)
-    expected = reference.answer(ANSWER_TOKENS)
+    assert_same_answer(answer(model, index), reference.answer(ANSWER_TOKENS))
+
+
+def assert_same_answer(given: tuple[Tensor, list[int]], expected: ReferenceAnswer) -> None:
+    """Logits of the first answer token and greedy ids are those of the class's own forward, to float tolerance."""
+    logits, ids = given
     torch.testing.assert_close(logits, expected.logits[0], atol=TOLERANCE, rtol=0)
     certain = expected.certain_ids(TOLERANCE)
     assert ids[: len(certain)] == certain, f"{ids}, and {expected.ids} by the class's own generate"
@@ -141,6 +149,19 @@ def portrait_video(subject: Subject) -> None:
     assert_identity(subject, noise(6, height=112, width=64), *chunk_sizes(subject.model, 4))
 
 
+def fresh_identity(subject: Subject) -> None:
+    """The model is itself with every chunk prefilled anew, and where some are and others re-loaded."""
+    pixels = noise(12)
+    (chunk_frames,) = chunk_sizes(subject.model, 4)
+    expected = subject.reference(pixels).answer(ANSWER_TOKENS)
+    engine = VideoX2L(subject.model, FRESH_AND_KVS, chunk_frames=chunk_frames, store=RamStore())
+    index = index_frames(engine, pixels)
+    for levels in product(index.levels, repeat=len(index.entries)):
+        assert_same_answer(answer(subject.model, index, levels), expected)
+    only_fresh = VideoX2L(subject.model, Fresh(positions="original"), chunk_frames=chunk_frames, store=RamStore())
+    assert_same_answer(answer(subject.model, index_frames(only_fresh, pixels)), expected)
+
+
 def causality(subject: Subject) -> None:
     """A later frame changes no KV of an earlier chunk, not by a bit."""
     pixels = noise(12)
@@ -166,7 +187,7 @@ def resuming(subject: Subject) -> None:
     pixels = noise(12)
     with tempfile.TemporaryDirectory() as directory:
         stores = [DiskStore(Path(directory) / name) for name in ("at once", "resumed")]
-        engine = VideoX2L(subject.model, Pool(levels=(1, 2)), chunk_frames=4, store=stores[0])
+        engine = VideoX2L(subject.model, Pool(levels=(FRESH, 2)), chunk_frames=4, store=stores[0])
         index = index_frames(engine, pixels)
         resumed = replace(engine, store=stores[1])
         try:
@@ -229,6 +250,7 @@ CHECKS: tuple[Callable[[Subject], None], ...] = (
     identity,
     odd_frame_count,
     portrait_video,
+    fresh_identity,
     causality,
     resuming,
     half_precision,
