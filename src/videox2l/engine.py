@@ -250,12 +250,12 @@ class VideoX2L:
     def _select(self, index: VideoIndex, question: str, oracle: str | Oracle, selector: str | Selector) -> Selection:
         oracle, selector = make_oracle(oracle, encoder=self.encoder), make_selector(selector)
         if not selector.needs_scores:
-            return replace(selector.select(None, index), selector=SELECTORS.describe(selector))
+            return replace(selector.choose(None, index), selector=SELECTORS.describe(selector))
         name = ORACLES.name(oracle)
         if self.reads_times and oracle.takes_times:
             oracle = TimeOracle(oracle)
         scores = oracle.score(self.model, index, question)
-        selection = selector.select(scores.chunks, index)
+        selection = selector.choose(scores, index)
         return replace(
             selection,
             notes=(*oracle.notes(index, question), *selection.notes),
