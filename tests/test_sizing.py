@@ -23,8 +23,9 @@ def clip(tmp_path_factory):
 
 def predicted_and_made(model: MLLM, clip, directory, levels):
     """The size that is predicted of a video's index, and the index, made on disk."""
-    size = predict_size(model, levels, VideoOutline(SECONDS, float(SECONDS)), HEIGHT, WIDTH)
-    engine = VideoX2L(model, compressor_for(model, levels=levels), store=DiskStore(directory))
+    compressor = compressor_for(model, levels=levels)
+    size = predict_size(model, compressor, VideoOutline(SECONDS, float(SECONDS)), HEIGHT, WIDTH)
+    engine = VideoX2L(model, compressor, store=DiskStore(directory))
     return size, engine.index(clip, Sampling(fps=1))
 
 
@@ -42,12 +43,12 @@ def test_the_predicted_size_is_that_of_the_index(family, clip, tmp_path):
     if family == "smolvlm":
         pytest.importorskip("num2words")
     model = load_model(build(family, tmp_path / "model"), device="cpu")
-    size, index = predicted_and_made(model, clip, tmp_path / "store", levels=(FRESH, 4))
+    size, index = predicted_and_made(model, clip, tmp_path / "store", levels=(FRESH, 16))
     chunks = len(index.entries)
     assert size.chunks == chunks == 13
     assert size.prompt_tokens == len(index.prompt)
     assert size.full_tokens + size.prompt_tokens == pytest.approx(index.full_tokens, rel=0.03)
-    for level in (FRESH, 4):
+    for level in (FRESH, 16):
         made = index.tokens((level,) * chunks) - len(index.prompt)
         assert size.tokens[level] == pytest.approx(made, rel=0.03)
     assert size.stored_bytes == pytest.approx(tensor_bytes(tmp_path / "store", index.key), rel=0.03)

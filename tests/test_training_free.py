@@ -98,6 +98,25 @@ def test_every_compressor_answers_and_keeps_all_text(model, pixels, name):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_coarse_levels_keep_the_text_before_the_first_and_behind_the_last_visual_token(model, pixels, name):
+    """From the ratio on that is set; the visual tokens kept are as many as with all of the text."""
+    chunks = chunks_of(model, pixels)
+    one = compress(model, COMPRESSORS.make(name, levels=(2, 4, 8), context="full", one_time_from=4), chunks)
+    every = compress(model, COMPRESSORS.make(name, levels=(2, 4, 8), context="full", one_time_from=None), chunks)
+    for tokens, kvs, others in zip(chunks, one, every, strict=True):
+        inner = tokens.is_inner_text
+        places = tokens.positions.reshape(-1, len(tokens))
+        outer = places[:, tokens.is_text & ~inner].T.tolist()
+        assert same(kvs[2], others[2])
+        for level in (4, 8):
+            assert len(kvs[level]) == len(others[level]) - int(inner.sum())
+            kept = kvs[level].positions.reshape(-1, len(kvs[level])).T.tolist()
+            assert all(place in kept for place in outer)
+            assert not any(place in kept for place in places[:, inner].T.tolist())
+    assert any(tokens.is_inner_text.any() for tokens in chunks) == (model.model_type == "qwen3_vl")
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_levels_of_one_pass_are_those_of_their_own_passes(model, pixels, name):
     """With a context that does not depend on the levels, each level is what it is alone."""
     chunks = chunks_of(model, pixels)

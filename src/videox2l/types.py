@@ -132,6 +132,16 @@ class VideoTokens:
         """The visual tokens' embeddings alone, (visual tokens, hidden)."""
         return self.embeddings[~self.is_text]
 
+    @property
+    def is_inner_text(self) -> Tensor:
+        """Which tokens are text that stands between visual tokens, bool (n,).
+
+        What stands before the first visual token, as the time of the first frame, and behind the last one is not.
+        """
+        visual = (~self.is_text).nonzero()[:, 0]
+        steps = torch.arange(len(self), device=self.is_text.device)
+        return self.is_text & (steps > visual.min()) & (steps < visual.max())
+
     def take(self, kept: Tensor) -> VideoTokens:
         """The tokens with these indices, (kept,), ascending, at the positions they have."""
         return VideoTokens(

@@ -129,6 +129,7 @@ class IndexJson(TypedDict):
     model: the model's name.
     levels: compression ratios, finest first; before them "fresh" if the tokens are kept too.
     tokens: tokens of a cache with every chunk at one level, by level.
+    ratios: the real compression ratio at each level, tokens before over tokens kept; null where none is left.
     full_cache_tokens: the same without compression.
     decoder_tokens: tokens that the decoder runs for the video, by the number of passes.
     seconds: what indexing, or opening the stored index, took.
@@ -146,6 +147,7 @@ class IndexJson(TypedDict):
     model: str
     levels: list[int | str]
     tokens: dict[str, int]
+    ratios: dict[str, float | None]
     full_cache_tokens: int
     decoder_tokens: dict[str, int]
     seconds: float

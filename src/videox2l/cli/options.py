@@ -225,6 +225,14 @@ class IndexOptions(ModelOptions):
             help="How tokens are numbered: contiguous, or original (as in the whole video). Default: the model's own.",
         ),
     ] = None
+    one_time_from: Annotated[
+        int | None,
+        more(
+            metavar="N",
+            help="From this compression ratio on, keep only the first of the times that are written among a chunk's "
+            "frames. Default: 16; 0 keeps all. Not for summary_tokens and group_pooling.",
+        ),
+    ] = None
     fine_edges: Annotated[
         bool, more("--fine-edges", help="Read the first and last chunk in full detail. Default, except with one_level.")
     ] = False
@@ -277,6 +285,8 @@ class IndexOptions(ModelOptions):
             compression["context"] = self.context
         if self.positions is not None:
             compression["positions"] = self.positions
+        if self.one_time_from is not None:
+            compression["one_time_from"] = self.one_time_from or None
         if self.compressor is not None:
             COMPRESSORS.make(self.compressor, **compression)
         elif compression.get("levels") == (FRESH,):
@@ -315,7 +325,8 @@ class EngineOptions(IndexOptions):
             metavar="NAME",
             callback=known(SELECTORS),
             autocompletion=completion.selectors,
-            help="How chunks are chosen: top_k (default), budget, manual, even or one_level.",
+            help="How chunks are chosen: top_k (default), budget, manual, even or one_level; or frames instead of "
+            "chunks: frames_uniform, frames_top_k, frames_aks, frames_bolt or frames_adaq.",
         ),
     ] = None
     moments: Annotated[
@@ -328,6 +339,9 @@ class EngineOptions(IndexOptions):
     cache_tokens: Annotated[
         int | None, more(metavar="N", help="Choose as many chunks as fit into a cache of N tokens.")
     ] = None
+    leave_out: Annotated[
+        bool, more("--leave-out", help="Read nothing of the chunks that are not chosen. Default: their coarsest level.")
+    ] = False
     seed: Annotated[int, more(metavar="N", help="Random seed, for sampling and the random oracle. Default: 0.")] = 0
 
     def engine(self) -> VideoX2L:
@@ -364,10 +378,13 @@ class EngineOptions(IndexOptions):
             ("--moments", self.moments, name == "manual"),
             ("--oracle", self.oracle, needs_scores),
             ("--smoothing", self.smoothing or None, needs_scores),
+            ("--leave-out", "" if self.leave_out else None, "leaves_out" in known),
         ):
             if value is not None and not is_used:
-                raise SettingsError(f"{option} {value} means nothing to {because}: leave one of them out")
+                said = f"{option} {value}".strip()
+                raise SettingsError(f"{said} means nothing to {because}: leave one of them out")
         settings: dict[str, Any] = {"k": self.k, "cache_tokens": self.cache_tokens, "fine_edges": self.edges}
+        settings["leaves_out"] = True if self.leave_out else None
         settings = {setting: value for setting, value in settings.items() if value is not None}
         return Manual.parse(self.moments or "", **settings) if name == "manual" else SELECTORS.make(name, **settings)
 

@@ -62,6 +62,11 @@ class Compressor(ABC):
         """Whether a compression can go on from the KVs that an interrupted one left in the store."""
         return True
 
+    def predicted_tokens(self, tokens: VideoTokens, ratio: int) -> int:
+        """About how many KVs of a chunk a ratio keeps: the text, and one for so many visual tokens."""
+        text = int(tokens.is_text.sum())
+        return text + max(1, int((len(tokens) - text) / ratio + 0.5))
+
     @abstractmethod
     def start(self, model: MLLM, prompt: KV) -> Compression:
         """Begin a video whose prompt KVs are given. Raises: ModelError if the model can't be compressed so."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
+from videox2l.compression.base import Compressor
 from videox2l.levels import FRESH, Level
 from videox2l.models.base import MLLM
 from videox2l.types import ChunkPlace, Frames, VideoOutline
@@ -66,7 +67,7 @@ class IndexSize:
 @torch.no_grad()
 def predict_size(
     model: MLLM,
-    levels: tuple[Level, ...],
+    compressor: Compressor,
     video: VideoOutline,
     height: int,
     width: int,
@@ -74,11 +75,11 @@ def predict_size(
 ) -> IndexSize:
     """The size of a video's index, as if every chunk were like one of blank frames from all over the video.
 
-    The model's vision encoder runs for one chunk, its decoder does not. Levels are taken as nominal: a compressor that
-    rounds by frames (`pool`), and two passes with fine edges, keep somewhat more.
+    The model's vision encoder runs for one chunk, its decoder does not. A compressor that rounds by frames (`pool`),
+    and two passes with fine edges, keep somewhat more.
 
-    levels: compression ratios, and FRESH. video: frames to sample, length and start. height, width: of a frame, in
-    pixels. chunk_frames: frames in a chunk; by default the model's own.
+    compressor: what the levels are and how they are made. video: frames to sample, length and start. height, width: of
+    a frame, in pixels. chunk_frames: frames in a chunk; by default the model's own.
     """
     group = model.frame_group
     chunk_frames = chunk_frames or model.chunk_frames
@@ -88,13 +89,12 @@ def predict_size(
     prompt_tokens = len(model.prompt_ids(video))
     place = ChunkPlace(video, video.frames // 2 // group * group, prompt_tokens, is_last=False)
     chunk = model.visual_tokens(blank, place)
-    text, visual = int(chunk.is_text.sum()), len(chunk.visual)
 
     def in_video(tokens: int) -> int:
         return round(tokens * video.frames / frames)
 
     def kept(level: Level) -> int:
-        return text + (visual if level == FRESH else max(1, int(visual / level + 0.5)))
+        return len(chunk) if level == FRESH else compressor.predicted_tokens(chunk, level)
 
     shape = model.kv_shape
     token_bytes = 2 * shape.layers * shape.heads * shape.head_dim * model.dtype.itemsize
@@ -102,8 +102,8 @@ def predict_size(
     depths = 1 if chunk.deepstack is None else 1 + len(chunk.deepstack)
     return IndexSize(
         chunks=math.ceil(video.frames / chunk_frames),
-        full_tokens=in_video(text + visual),
-        tokens={level: in_video(kept(level)) for level in levels},
+        full_tokens=in_video(len(chunk)),
+        tokens={level: in_video(kept(level)) for level in compressor.levels},
         prompt_tokens=prompt_tokens,
         token_bytes=token_bytes,
         stored_token_bytes=token_bytes + position_bytes,

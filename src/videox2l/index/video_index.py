@@ -117,6 +117,11 @@ class VideoIndex:
         chosen = zip(self.entries, levels, strict=True)
         return len(self.prompt) + sum(e.tokens_at(level, frames.get(e.chunk.index)) for e, level in chosen)
 
+    def ratio(self, level: Level) -> float | None:
+        """The real compression ratio of the whole video at a level; None where nothing of it is left."""
+        kept = self.tokens((level,) * len(self.entries)) - len(self.prompt)
+        return (self.full_tokens - len(self.prompt)) / kept if kept else None
+
     @property
     def full_tokens(self) -> int:
         """KVs per layer and head in an uncompressed cache, the prompt included."""
