@@ -22,7 +22,7 @@ from videox2l.selection.registry import SELECTORS
 from videox2l.store import RamStore
 from videox2l.testing.conformance import index_frames, noise
 from videox2l.testing.tiny_models import build
-from videox2l.types import FrameScores, Scores, VideoTokens
+from videox2l.types import KV, FrameScores, Scores, VideoTokens
 
 METHODS = ("frames_adaq", "frames_aks", "frames_bolt", "frames_top_k", "frames_uniform")
 PIXELS = noise(24)
@@ -159,6 +159,7 @@ def test_only_the_tokens_of_the_chosen_frames_are_read_with_the_text_that_belong
     assert len(part) == len(kvs) == index.entries[1].tokens_at(FRESH, (0, last)) < len(whole)
     assert torch.equal(part.embeddings, whole.embeddings[kept])
     assert torch.equal(part.positions, whole.positions[..., kept])
+    assert isinstance(kvs, KV) and isinstance(stored, KV)
     assert torch.equal(kvs.keys, stored.keys[:, :, kept])
     for frame, entry in enumerate(index.entries[1].frames):
         assert entry.tokens == int((whole.frame == frame).sum())

@@ -10,9 +10,11 @@ import torch
 from torch import Tensor
 
 from videox2l import FRESH, NOTHING, OneLevel, VideoX2L
+from videox2l.compression.base import Compressor
 from videox2l.compression.fresh import Fresh
 from videox2l.compression.keydiff import KeyDiff
 from videox2l.compression.pool import Pool
+from videox2l.compression.registry import COMPRESSORS
 from videox2l.errors import SettingsError
 from videox2l.index.reload import chunk_spans, load_cache
 from videox2l.index.video_index import VideoIndex
@@ -36,10 +38,10 @@ def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 @pytest.fixture(scope="module")
 def index(model: MLLM) -> VideoIndex:
-    return made(model, KeyDiff(levels=("fresh", 4), positions=model.positions))
+    return made(model, COMPRESSORS.make("keydiff", levels=("fresh", 4), positions=model.positions))
 
 
-def made(model: MLLM, compressor, store=None) -> VideoIndex:
+def made(model: MLLM, compressor: Compressor, store=None) -> VideoIndex:
     engine = VideoX2L(model, compressor, chunk_frames=4, store=store or RamStore())
     return index_frames(engine, PIXELS)
 
@@ -137,10 +139,10 @@ def test_oracles_read_fresh_chunks_where_there_are_no_kvs(model: MLLM) -> None:
 )
 def test_levels_that_mean_nothing_are_refused(levels, told: str) -> None:
     with pytest.raises(SettingsError, match=told):
-        KeyDiff(levels=levels)
+        COMPRESSORS.make("keydiff", levels=levels)
     with pytest.raises(SettingsError, match="the compressor fresh keeps no KVs at 32x"):
-        Fresh(levels=("fresh", 32))
+        Fresh(levels=(FRESH, 32))
 
 
 def test_levels_are_ordered_the_finest_first() -> None:
-    assert all(fine < coarse for fine, coarse in pairwise((*KeyDiff(levels=("fresh", 1, 32)).levels, NOTHING)))
+    assert all(fine < coarse for fine, coarse in pairwise((*KeyDiff(levels=(FRESH, 1, 32)).levels, NOTHING)))

@@ -364,7 +364,7 @@ def test_chunks_that_are_not_chosen_can_be_left_out(three_levels: VideoIndex) ->
 
 def test_a_budget_that_leaves_chunks_out_reads_the_best_ones_only(three_levels: VideoIndex) -> None:
     budgets = [len(three_levels.prompt) + room for room in (0, 9, 36, 9 * 6, 200, 600, 6 * 144)]
-    before = (NOTHING,) * 6
+    before: tuple[int, ...] = (NOTHING,) * 6
     for budget in budgets:
         levels = Budget(budget, leaves_out=True, fine_edges=False).select(SCORES, three_levels).levels
         assert three_levels.tokens(levels) <= budget

@@ -124,6 +124,12 @@ class VideoTokens:
             torch.arange(frames, device=device).repeat_interleave(each),
         )
 
+    @classmethod
+    def of_text(cls, embeddings: Tensor, positions: Tensor) -> VideoTokens:
+        """Text alone: embeddings (n, hidden) at positions (n,) or (3, n)."""
+        frame = torch.zeros(len(embeddings), dtype=torch.long, device=embeddings.device)
+        return cls(embeddings, positions, torch.ones_like(frame, dtype=torch.bool), frame)
+
     def __len__(self) -> int:
         return self.embeddings.shape[0]
 

@@ -153,7 +153,7 @@ def frame_settings(
     method: the other setting. has_encoder: without the encoder that scores frames there are only uniform ones.
     frame_methods: uniform, top_k, aks, bolt and adaq, as the selectors are called behind "frames_".
     """
-    arms = {"fresh": Fresh(positions=method.compressor.positions)}
+    arms: dict[str, Compressor] = {"fresh": Fresh(positions=method.compressor.positions)}
     if method.compressor.makes_kvs:
         arms["re-loaded"] = method.at_one_level(1).compressor
     for each in frame_methods:

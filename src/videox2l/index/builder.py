@@ -18,6 +18,7 @@ from videox2l.index.format import (
     read_is_text,
     read_kv,
     read_prompt,
+    read_prompt_tokens,
     read_record,
     shared_levels,
     write_chunk,
@@ -81,6 +82,7 @@ def open_index(video: Video, spec: IndexSpec, store: Store) -> VideoIndex | None
         store=store,
         reused=True,
         seconds=0.0,
+        prompt_tokens=read_prompt_tokens(shelf),
     )
 
 
@@ -136,6 +138,7 @@ class IndexBuilder:
         self.reading = Reading()
         self._shelf = store.shelf(spec.key)
         self._compression = compressor.start(model, model.prompt_kv(outline))
+        self._prompt_tokens = None if model.reuses_kvs else model.prompt_tokens(outline).to("cpu")
         self._tracks = [TrackBuilder(track, spec.video, store) for track in tracks]
         self._next_position = int(self._compression.prompt.positions.max()) + 1
         self._held: tuple[Frames, Reading] | None = None
@@ -173,7 +176,7 @@ class IndexBuilder:
         )
         for track in self._tracks:
             track.seal(self.entries[-1].chunk.end_frame)
-        write_prompt(self._shelf, prompt)
+        write_prompt(self._shelf, prompt, self._prompt_tokens)
         self._shelf.finish(manifest.to_json())
         return VideoIndex(
             spec=self.spec,
@@ -186,6 +189,7 @@ class IndexBuilder:
             store=self.store,
             reused=False,
             seconds=0.0,
+            prompt_tokens=self._prompt_tokens,
         )
 
     def _run(self, frames: Frames, reading: Reading, end_s: float, is_last: bool) -> None:

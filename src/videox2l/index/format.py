@@ -192,14 +192,22 @@ def read_tokens(shelf: Shelf, entry: ChunkEntry) -> VideoTokens:
     return VideoTokens(embeddings, positions, is_text, frame, deepstack if len(deepstack) else None)
 
 
-def write_prompt(shelf: Shelf, prompt: KV) -> None:
-    """Keep the prompt's KVs."""
-    shelf.write(PROMPT, kv_tensors(prompt), {})
+def write_prompt(shelf: Shelf, prompt: KV, tokens: VideoTokens | None = None) -> None:
+    """Keep the prompt's KVs, and its tokens where these are given."""
+    fresh = {} if tokens is None else {"embeddings": on_host(tokens.embeddings)}
+    shelf.write(PROMPT, kv_tensors(prompt) | fresh, {"has_tokens": tokens is not None})
 
 
 def read_prompt(shelf: Shelf) -> KV:
     """The prompt's KVs."""
     return KV(*shelf.read(PROMPT, ["keys", "values", "positions"]))
+
+
+def read_prompt_tokens(shelf: Shelf) -> VideoTokens | None:
+    """The prompt as it enters the decoder, where it was kept."""
+    if not (shelf.header(PROMPT) or {}).get("has_tokens"):
+        return None
+    return VideoTokens.of_text(*shelf.read(PROMPT, ["embeddings", "positions"]))
 
 
 def shared_levels(kvs: ChunkKVs) -> dict[int, int]:

@@ -37,8 +37,8 @@ def load_cache(
     `Selection.chosen_frames`. while_prefilling: a context for every prefill, to time it.
     """
     cache = model.new_cache(index.tokens(levels, frames) + room)
+    put_prompt(model, cache, index)
     before = index.prompt.positions
-    put(model, cache, index.prompt, before)
     for chunk, level in enumerate(levels):
         if level == NOTHING:
             continue
@@ -58,10 +58,16 @@ def load_chunk(model: MLLM, index: VideoIndex, chunk: int, level: Level, room: i
     """
     part = index.read(chunk, level).to(model.device)
     cache = model.new_cache(len(index.prompt) + len(part) + room)
-    put(model, cache, index.prompt, index.prompt.positions)
+    put_prompt(model, cache, index)
     if len(part):
         put(model, cache, part, model.contiguous(part.positions, index.prompt.positions.to(model.device)))
     return cache
+
+
+def put_prompt(model: MLLM, cache: KVCache, index: VideoIndex) -> None:
+    """Add what stands before the video to an empty cache."""
+    prompt = index.prompt if index.prompt_tokens is None else index.prompt_tokens
+    put(model, cache, prompt, prompt.positions)
 
 
 def put(model: MLLM, cache: KVCache, part: KV | VideoTokens, positions: Tensor) -> None:
@@ -69,6 +75,7 @@ def put(model: MLLM, cache: KVCache, part: KV | VideoTokens, positions: Tensor) 
     if isinstance(part, KV):
         cache.append(part, positions)
     else:
+        part, positions = part.to(model.device), positions.to(model.device)
         forward = Forward.behind(cache, len(part), positions=positions, deepstack=part.deepstack)
         model.run(part.embeddings, forward)
 

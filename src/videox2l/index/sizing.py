@@ -28,6 +28,7 @@ class IndexSize:
     token_bytes: keys and values of one token in all layers and heads: what it takes in a cache.
     stored_token_bytes: the same with the token's position: what it takes in the store.
     fresh_token_bytes: a token as it enters the decoder, with its position: what it takes in the store at level fresh.
+    keeps_kvs: whether the prompt is kept as KVs, rather than as it enters the decoder. True by default.
     """
 
     chunks: int
@@ -37,6 +38,7 @@ class IndexSize:
     token_bytes: int
     stored_token_bytes: int
     fresh_token_bytes: int
+    keeps_kvs: bool = True
 
     def level_bytes(self, level: Level) -> int:
         """What one level takes in the store."""
@@ -49,7 +51,8 @@ class IndexSize:
         File headers and tracks (thumbnails, embeddings) are not counted.
         """
         levels = sum(map(self.level_bytes, self.tokens))
-        return levels + self.prompt_tokens * self.stored_token_bytes + self.full_tokens
+        prompt_token_bytes = self.stored_token_bytes if self.keeps_kvs else self.fresh_token_bytes
+        return levels + self.prompt_tokens * prompt_token_bytes + self.full_tokens
 
     @property
     def full_cache_bytes(self) -> int:
@@ -108,4 +111,5 @@ def predict_size(
         token_bytes=token_bytes,
         stored_token_bytes=token_bytes + position_bytes,
         fresh_token_bytes=depths * chunk.embeddings.shape[1] * chunk.embeddings.itemsize + position_bytes,
+        keeps_kvs=model.reuses_kvs,
     )

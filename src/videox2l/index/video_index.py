@@ -29,13 +29,14 @@ class VideoIndex:
 
     spec: what made it.
     video_name: for display. duration_s: the video's length in seconds.
-    prompt: KVs of what stands before the video.
+    prompt: KVs of what stands before the video; of no layer for a model whose KVs can't be re-used.
     entries: the chunks in temporal order.
     decoder_tokens: tokens the decoder runs for this video, by passes.
     notes: what the user should know of the video.
     store: where KVs and tracks are.
     reused: whether the index was found in the store complete.
     seconds: what indexing, or opening the stored index, took.
+    prompt_tokens: what stands before the video as it enters the decoder, for a model whose KVs can't be re-used.
     """
 
     spec: IndexSpec
@@ -48,6 +49,7 @@ class VideoIndex:
     store: Store
     reused: bool
     seconds: float
+    prompt_tokens: VideoTokens | None = None
 
     def __repr__(self) -> str:
         levels, chunks = level_list(self.levels), len(self.entries)
