@@ -230,7 +230,7 @@ class IndexOptions(ModelOptions):
         more(
             metavar="N",
             help="From this compression ratio on, keep only the first of the times that are written among a chunk's "
-            "frames. Default: 16; 0 keeps all. Not for summary_tokens and group_pooling.",
+            "frames. Default: 8; 0 keeps all. Not for summary_tokens and group_pooling.",
         ),
     ] = None
     fine_edges: Annotated[

@@ -70,7 +70,7 @@ class TrainingFree(Compressor):
     positions: "contiguous" (default) or "original". Where a chunk and its context stand while it is run, and where
         its KVs stand when they are re-loaded: numbered as if the model had seen no more than that, so that hours of
         video stay within the trained context, or as in the whole video, as a model needs whose positions tell time.
-    one_time_from: int or None, ratio, default 16. From this ratio on, of the text among a chunk's visual tokens only
+    one_time_from: int or None, ratio, default 8. From this ratio on, of the text among a chunk's visual tokens only
         what stands before the first and behind the last is kept: the first frame's time for all. At finer ratios, and
         at all of them with None, the text is kept; it then makes up most of a coarse level.
     Raises: SettingsError for levels that are not increasing positive numbers, and for values not named here.
@@ -79,7 +79,7 @@ class TrainingFree(Compressor):
     context: str = "compressed"
     context_tokens: int | None = None
     positions: Positions = "contiguous"
-    one_time_from: int | None = 16
+    one_time_from: int | None = 8
 
     def __post_init__(self) -> None:
         super().__post_init__()
