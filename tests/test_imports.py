@@ -18,7 +18,7 @@ from videox2l.testing.tiny_models import build
 
 ROOT = Path(videox2l.__file__).parent
 
-SHARED = "checks digest errors registry times types version"
+SHARED = "checks digest errors levels registry times types version"
 ROOMS = {
     # front doors and tools
     "testing": f"answering cli compression engine index models store video {SHARED}",
@@ -45,8 +45,9 @@ ROOMS = {
     "registry": "errors",
     "times": "errors",
     "digest": "",
+    "types": "levels",
+    "levels": "errors",
     "errors": "",
-    "types": "",
     "version": "",
 }
 """Which rooms (folders, or files at the root) a room may import, from the top of the house to its bottom."""

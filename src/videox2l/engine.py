@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import InitVar, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,13 +15,14 @@ from videox2l.answering.generation import Generation
 from videox2l.answering.stream import AnswerStream, Clock
 from videox2l.checks import check_kind, check_number, check_question, check_text
 from videox2l.compression.base import Compressor
-from videox2l.compression.registry import compressor_for
+from videox2l.compression.registry import compressor_for, refuse_kvs
 from videox2l.errors import QuestionError, SettingsError
 from videox2l.find import find_in
 from videox2l.index.builder import IndexProgress, index_video
 from videox2l.index.reload import load_cache
 from videox2l.index.spec import IndexSpec
 from videox2l.index.video_index import VideoIndex
+from videox2l.levels import level_list
 from videox2l.models.base import MLLM, Turn
 from videox2l.models.load import load_model, wrap_model
 from videox2l.oracles.base import Oracle
@@ -46,9 +48,10 @@ class VideoX2L:
     compressor: levels and how they are made; by default the way the model was published with, else `keydiff`.
     chunk_frames: frames in a chunk, or of the first chunks one by one, the last number repeated; by default the
         model's own.
-    oracle: what scores the chunks, by name or made already; "attention" by default, which needs nothing.
+    oracle: what scores the chunks, by name or made already; by default one that needs nothing but the model:
+        "attention", or "probe" for a model whose KVs can't be re-used.
     selector: what chooses each chunk's level, by name with its defaults or made already, as `TopK(k=5)`; by default
-        the 3 best chunks are read at the finest level.
+        the 3 best chunks are read at the finest level. Of a model whose KVs can't be re-used, the others are left out.
     encoder: the dual encoder that embeds frames for the contrastive oracle; none by default.
     reads_times: whether times that a question names, as "at 1:23", come before the oracle's scores (see `TimeOracle`);
         they do by default.
@@ -60,7 +63,7 @@ class VideoX2L:
     model: MLLM
     compressor: Compressor = None  # type: ignore[assignment]  # until __post_init__
     chunk_frames: int | tuple[int, ...] = None  # type: ignore[assignment]  # until __post_init__
-    oracle: str | Oracle = "attention"
+    oracle: str | Oracle = None  # type: ignore[assignment]  # until __post_init__
     selector: str | Selector = "top_k"
     encoder: DualEncoder | None = None
     reads_times: bool = True
@@ -82,11 +85,16 @@ class VideoX2L:
                 f"reads together: pass a multiple of {group}"
             )
         self.compressor = self.compressor or compressor_for(self.model)
+        if self.compressor.makes_kvs and not self.model.reuses_kvs:
+            refuse_kvs(self.model)
+        self.oracle = self.oracle or self.model.oracle
         oracle = make_oracle(self.oracle, encoder=self.encoder)
+        if not self.model.reuses_kvs:
+            self.selector = self._fitted(self.selector)
         make_selector(self.selector).check(self.compressor.levels, oracle.levels)
 
     def __repr__(self) -> str:
-        levels = ",".join(map(str, self.compressor.levels))
+        levels = level_list(self.compressor.levels)
         oracle = ORACLES.name(make_oracle(self.oracle, encoder=self.encoder))
         selector = SELECTORS.name(make_selector(self.selector))
         return f"VideoX2L({self.model.name}, {self.model.device}, levels {levels}, oracle {oracle}, {selector})"
@@ -115,7 +123,7 @@ class VideoX2L:
         device, dtype, revision, device_map, quantization_config, max_pixels, min_pixels: see `load_model`.
         encoder: a CLIP or SigLIP hub id or directory, or the directory of a contrastive head trained for the model; by
             default the one the checkpoint brings, if it does.
-        oracle: by default "contrastive" where there is an encoder, else "attention".
+        oracle: by default "contrastive" where there is an encoder, else the class's default.
         compressor: by name, or one made already.
         compression: settings of a compressor by name, or of the default one.
         store: "disk", the user's cache directory; "ram"; or a directory.
@@ -145,7 +153,7 @@ class VideoX2L:
                 else HubDualEncoder(encoder, mllm.device, mllm.dtype)
             )
         encoder = encoder or ContrastiveHead.of(mllm)
-        oracle = oracle or ("contrastive" if encoder else "attention")
+        oracle = oracle or ("contrastive" if encoder else mllm.oracle)
         if compressor is None or isinstance(compressor, str):
             compressor = compressor_for(mllm, compressor, **(compression or {}))
         return cls(mllm, compressor, encoder=encoder, oracle=oracle, store=store, **settings)
@@ -203,7 +211,14 @@ class VideoX2L:
             selection = self._select(index, question, oracle or self.oracle, selector or self.selector)
         room = len(ids) + min(generation.max_new_tokens, self.model.max_positions)  # a longer answer makes its own room
         with clock("load"), torch.no_grad():
-            cache = load_cache(self.model, index, selection.levels, room)
+            cache = load_cache(
+                self.model,
+                index,
+                selection.levels,
+                room,
+                frames=selection.chosen_frames,
+                while_prefilling=partial(clock, "prefill"),
+            )
         context = self._context_notes(cache.next_position + len(ids))
         selection = replace(selection, notes=(*alone, *selection.notes, *context))
         return AnswerStream(
@@ -239,14 +254,14 @@ class VideoX2L:
         return video if isinstance(video, VideoIndex) else self.index(video)
 
     def _select(self, index: VideoIndex, question: str, oracle: str | Oracle, selector: str | Selector) -> Selection:
-        oracle, selector = make_oracle(oracle, encoder=self.encoder), make_selector(selector)
+        oracle, selector = make_oracle(oracle, encoder=self.encoder), self._fitted(selector)
         if not selector.needs_scores:
-            return replace(selector.select(None, index), selector=SELECTORS.describe(selector))
+            return replace(selector.choose(None, index), selector=SELECTORS.describe(selector))
         name = ORACLES.name(oracle)
         if self.reads_times and oracle.takes_times:
             oracle = TimeOracle(oracle)
         scores = oracle.score(self.model, index, question)
-        selection = selector.select(scores.chunks, index)
+        selection = selector.choose(scores, index)
         return replace(
             selection,
             notes=(*oracle.notes(index, question), *selection.notes),
@@ -255,6 +270,13 @@ class VideoX2L:
             oracle=name,
             selector=SELECTORS.describe(selector),
         )
+
+    def _fitted(self, selector: str | Selector) -> Selector:
+        """A selector, told to leave chunks out where there is no coarser level to read them at."""
+        selector = make_selector(selector)
+        if self.model.reuses_kvs or not hasattr(selector, "leaves_out"):
+            return selector
+        return replace(selector, leaves_out=True)  # type: ignore[call-arg]
 
     @property
     def _chunk_sizes(self) -> tuple[int, ...]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from videox2l.index.video_index import VideoIndex
+from videox2l.levels import plain_level
 from videox2l.times import clock
 from videox2l.types import ChunkReport, Moment, Selection
 from videox2l.version import __version__
@@ -59,7 +60,7 @@ class Answer:
             "sampling": self.index.spec.video.sampling,
             "oracle": self.selection.oracle,
             "selector": dict(self.selection.selector),
-            "chunks": [asdict(chunk) for chunk in self.chunks],
+            "chunks": [asdict(chunk) | {"level": plain_level(chunk.level)} for chunk in self.chunks],
             "cache_tokens": self.cache_tokens,
             "full_cache_tokens": self.full_cache_tokens,
             "timings_s": {stage: round(seconds, 4) for stage, seconds in self.timings_s.items()},

@@ -20,32 +20,37 @@ from videox2l.types import ChunkReport, Selection
 
 @dataclass
 class Clock:
-    """Seconds by stage; a stage entered again adds up."""
+    """Seconds by stage; a stage entered again adds up, and one within another counts for itself alone."""
 
     seconds: dict[str, float] = field(default_factory=dict)
+    _inner_s: float = 0.0
 
     @contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
         """Time a stage."""
+        before_s, self._inner_s = self._inner_s, 0.0
         started = time.perf_counter()
         try:
             yield
         finally:
-            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - started
+            took_s = time.perf_counter() - started
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + took_s - self._inner_s
+            self._inner_s = before_s + took_s
 
 
 def chunk_report(entry: ChunkEntry, selection: Selection) -> ChunkReport:
     """What an answer says about a chunk."""
     chunk = entry.chunk
-    level = selection.levels[chunk.index]
+    level, frames = selection.levels[chunk.index], selection.chosen_frames.get(chunk.index)
     return ChunkReport(
         index=chunk.index,
         start_s=chunk.start_s,
         end_s=chunk.end_s,
         score=None if selection.scores is None else selection.scores[chunk.index],
         level=level,
-        ratio=entry.ratio(level),
+        ratio=entry.ratio(level, frames),
         is_chosen=chunk.index in selection.moments,
+        frames_s=None if frames is None else tuple(entry.frames[frame].time_s for frame in frames),
     )
 
 
@@ -84,7 +89,7 @@ class AnswerStream:
         self._draft = Answer(
             text="",
             chunks=reports,
-            cache_tokens=index.tokens(selection.levels),
+            cache_tokens=index.tokens(selection.levels, selection.chosen_frames),
             full_cache_tokens=index.full_tokens,
             timings_s=clock.seconds,
             model=model.name,

@@ -33,18 +33,20 @@ class ChunkJson(TypedDict):
     start_s: where it begins, in seconds.
     end_s: where it ends, exclusive.
     score: relevance to the question, comparable within one answer only; null where nothing was scored.
-    level: the compression level it was read at.
-    ratio: its real compression ratio, tokens before over KVs read; null where no KV is left.
+    level: the compression level it was read at; "fresh" if it was prefilled anew, "nothing" if it was left out.
+    ratio: its real compression ratio, tokens before over tokens read; null where none is left.
     is_chosen: whether the selector chose it to be read in full detail.
+    frames_s: when the frames that were read are shown, in seconds; null where all of the chunk was.
     """
 
     index: int
     start_s: float
     end_s: float
     score: float | None
-    level: int
+    level: int | str
     ratio: float | None
     is_chosen: bool
+    frames_s: list[float] | None
 
 
 class SamplingJson(TypedDict):
@@ -77,7 +79,7 @@ class AnswerJson(TypedDict):
     chunks: how every chunk was read, in temporal order.
     cache_tokens: tokens of prompt and video in the cache that the answer was decoded from.
     full_cache_tokens: the same without compression.
-    timings_s: seconds by stage.
+    timings_s: seconds by stage; `prefill` is that of chunks read fresh.
     model: the model's name.
     index_reused: whether the store had the index already.
     notes: what the user should know.
@@ -125,8 +127,9 @@ class IndexJson(TypedDict):
     duration_s: its length in seconds.
     sampling: which frames were looked at.
     model: the model's name.
-    levels: compression ratios, finest first.
+    levels: compression ratios, finest first; before them "fresh" if the tokens are kept too.
     tokens: tokens of a cache with every chunk at one level, by level.
+    ratios: the real compression ratio at each level, tokens before over tokens kept; null where none is left.
     full_cache_tokens: the same without compression.
     decoder_tokens: tokens that the decoder runs for the video, by the number of passes.
     seconds: what indexing, or opening the stored index, took.
@@ -142,8 +145,9 @@ class IndexJson(TypedDict):
     duration_s: float
     sampling: SamplingJson
     model: str
-    levels: list[int]
+    levels: list[int | str]
     tokens: dict[str, int]
+    ratios: dict[str, float | None]
     full_cache_tokens: int
     decoder_tokens: dict[str, int]
     seconds: float

@@ -16,6 +16,7 @@ from videox2l.checks import check_path, check_video_path
 from videox2l.cli import completion
 from videox2l.compression.registry import COMPRESSORS
 from videox2l.errors import SettingsError, VideoError
+from videox2l.levels import FRESH, Level, plain_level
 from videox2l.oracles.registry import ORACLES, make_oracle
 from videox2l.registry import Registry
 from videox2l.selection.registry import SELECTORS
@@ -175,7 +176,11 @@ class IndexOptions(ModelOptions):
 
     levels: Annotated[
         str | None,
-        more(metavar="LIST", help="Compression ratios to keep, finest first. Default: 2,32, or 1,4 for group_pooling."),
+        more(
+            metavar="LIST",
+            help="What to keep of each chunk, finest first: fresh (what enters the decoder, prefilled anew when it is "
+            "read) and compression ratios. Default: 2,32, or 1,4 for group_pooling.",
+        ),
     ] = None
     compressor: Annotated[
         str | None,
@@ -184,8 +189,8 @@ class IndexOptions(ModelOptions):
             callback=known(COMPRESSORS),
             autocompletion=completion.compressors,
             help="How the KV cache is compressed: summary_tokens, group_pooling, pool, uniform, random, keydiff, "
-            "value_norm, temporal_redundancy, combination, attention or merge. Default: the way the model was "
-            "published with, else keydiff.",
+            "value_norm, temporal_redundancy, combination, attention, merge, or fresh (no KVs are kept). Default: the "
+            "way the model was published with, else keydiff.",
         ),
     ] = None
     context: Annotated[
@@ -218,6 +223,14 @@ class IndexOptions(ModelOptions):
             metavar="NAME",
             autocompletion=completion.one_of("contiguous", "original"),
             help="How tokens are numbered: contiguous, or original (as in the whole video). Default: the model's own.",
+        ),
+    ] = None
+    one_time_from: Annotated[
+        int | None,
+        more(
+            metavar="N",
+            help="From this compression ratio on, keep only the first of the times that are written among a chunk's "
+            "frames. Default: 8; 0 keeps all. Not for summary_tokens and group_pooling.",
         ),
     ] = None
     fine_edges: Annotated[
@@ -265,15 +278,19 @@ class IndexOptions(ModelOptions):
         if self.edges is False and self.passes == "two_pass":
             compression["edge_ratio"] = None
         if self.levels is not None:
-            compression["levels"] = numbers(self.levels, "--levels", "2,32")
+            compression["levels"] = levels_of(self.levels)
         if self.passes != "single_pass":
             compression["passes"] = self.passes
         if self.context is not None:
             compression["context"] = self.context
         if self.positions is not None:
             compression["positions"] = self.positions
+        if self.one_time_from is not None:
+            compression["one_time_from"] = self.one_time_from or None
         if self.compressor is not None:
             COMPRESSORS.make(self.compressor, **compression)
+        elif compression.get("levels") == (FRESH,):
+            COMPRESSORS.make("fresh", **compression)
         else:  # the model's own is known once it is loaded; a value that these refuse no other takes
             for name in ("keydiff", "summary_tokens"):
                 known = COMPRESSORS.settings(name)
@@ -308,7 +325,8 @@ class EngineOptions(IndexOptions):
             metavar="NAME",
             callback=known(SELECTORS),
             autocompletion=completion.selectors,
-            help="How chunks are chosen: top_k (default), budget, manual, even or one_level.",
+            help="How chunks are chosen: top_k (default), budget, manual, even or one_level; or frames instead of "
+            "chunks: frames_uniform, frames_top_k, frames_aks, frames_bolt or frames_adaq.",
         ),
     ] = None
     moments: Annotated[
@@ -321,6 +339,9 @@ class EngineOptions(IndexOptions):
     cache_tokens: Annotated[
         int | None, more(metavar="N", help="Choose as many chunks as fit into a cache of N tokens.")
     ] = None
+    leave_out: Annotated[
+        bool, more("--leave-out", help="Read nothing of the chunks that are not chosen. Default: their coarsest level.")
+    ] = False
     seed: Annotated[int, more(metavar="N", help="Random seed, for sampling and the random oracle. Default: 0.")] = 0
 
     def engine(self) -> VideoX2L:
@@ -357,10 +378,13 @@ class EngineOptions(IndexOptions):
             ("--moments", self.moments, name == "manual"),
             ("--oracle", self.oracle, needs_scores),
             ("--smoothing", self.smoothing or None, needs_scores),
+            ("--leave-out", "" if self.leave_out else None, "leaves_out" in known),
         ):
             if value is not None and not is_used:
-                raise SettingsError(f"{option} {value} means nothing to {because}: leave one of them out")
+                said = f"{option} {value}".strip()
+                raise SettingsError(f"{said} means nothing to {because}: leave one of them out")
         settings: dict[str, Any] = {"k": self.k, "cache_tokens": self.cache_tokens, "fine_edges": self.edges}
+        settings["leaves_out"] = True if self.leave_out else None
         settings = {setting: value for setting, value in settings.items() if value is not None}
         return Manual.parse(self.moments or "", **settings) if name == "manual" else SELECTORS.make(name, **settings)
 
@@ -404,6 +428,15 @@ class GenerationOptions:
             repetition_penalty=self.repetition_penalty,
             seed=seed,
         )
+
+
+def levels_of(text: str) -> tuple[Level, ...]:
+    """Levels as --levels has them. Raises: SettingsError."""
+    name = str(plain_level(FRESH))
+    first, comma, ratios = text.partition(",")
+    if first != name:
+        return numbers(text, "--levels", "2,32 or fresh,32")
+    return (FRESH, *numbers(ratios, f"--levels {name},", "fresh,32")) if comma else (FRESH,)
 
 
 def numbers(text: str, option: str, example: str) -> tuple[int, ...]:

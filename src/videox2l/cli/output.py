@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 
 from videox2l.errors import SettingsError, VideoX2LError
+from videox2l.levels import FRESH, Level, level_name, plain_level
 from videox2l.times import clock
 from videox2l.version import __version__
 
@@ -50,8 +51,9 @@ def print_index(index: VideoIndex, engine: VideoX2L, verbose: bool, as_json: boo
             "duration_s": round(index.duration_s, 3),
             "sampling": index.spec.video.sampling,
             "model": engine.model.name,
-            "levels": list(index.levels),
-            "tokens": {str(level): index.tokens((level,) * len(index.entries)) for level in index.levels},
+            "levels": [plain_level(level) for level in index.levels],
+            "tokens": {str(plain_level(level)): index.tokens((level,) * len(index.entries)) for level in index.levels},
+            "ratios": {str(plain_level(level)): rounded(index.ratio(level)) for level in index.levels},
             "full_cache_tokens": index.full_tokens,
             "decoder_tokens": dict(index.decoder_tokens),
             "seconds": round(index.seconds, 4),
@@ -66,7 +68,7 @@ def print_index(index: VideoIndex, engine: VideoX2L, verbose: bool, as_json: boo
     if verbose:
         for level in index.levels:
             tokens = index.tokens((level,) * len(index.entries))
-            typer.echo(f"  {level}x everywhere: {tokens} of {index.full_tokens} tokens")
+            typer.echo(f"  {told_level(level, index.ratio(level))} everywhere: {tokens} of {index.full_tokens} tokens")
         ran = index.decoder_tokens[passes]
         line = f"  the decoder ran {ran} tokens in {PASSES[passes]}"
         for other, tokens in index.decoder_tokens.items():
@@ -110,7 +112,20 @@ def print_details(answer: Answer, verbose: bool) -> None:
         console.print(f"[dim]{stages}; index {'reused' if answer.index_reused else 'made'}[/dim]")
         for chunk in answer.chunks:
             score = "" if chunk.score is None else f"  {chunk.score:.4f}"
-            console.print(f"[dim]  {clock(chunk.start_s)}-{clock(chunk.end_s)}  {chunk.level:>3}x{score}[/dim]")
+            level = told_level(chunk.level, chunk.ratio)
+            console.print(f"[dim]  {clock(chunk.start_s)}-{clock(chunk.end_s)}  {level:>7}{score}[/dim]")
+
+
+def told_level(level: Level, ratio: float | None) -> str:
+    """A level, and its real compression ratio where that is another number: "32x (really 13.1x)"."""
+    if ratio is None or level == FRESH or round(ratio) == level:
+        return level_name(level)
+    return f"{level_name(level)} (really {ratio:.1f}x)"
+
+
+def rounded(ratio: float | None) -> float | None:
+    """A ratio for JSON."""
+    return None if ratio is None else round(ratio, 2)
 
 
 def origin(answer: Answer) -> str:
