@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 
 from torch import Tensor
 
@@ -14,6 +15,7 @@ from videox2l.store.base import Store
 from videox2l.times import clock
 from videox2l.tracks.dual_encoder import DualEncoder
 from videox2l.tracks.embeddings import Embeddings
+from videox2l.tracks.subtitles import SubtitleTrack, read_subtitles
 from videox2l.tracks.thumbnails import Thumbnails, ThumbnailStrip
 from videox2l.tracks.track import read_track
 from videox2l.types import KV, Chunk
@@ -32,6 +34,7 @@ class VideoIndex:
     store: where KVs and tracks are.
     reused: whether the index was found in the store complete.
     seconds: what indexing, or opening the stored index, took.
+    subtitles: those that were found, in the order in which they are preferred; none by default.
     """
 
     spec: IndexSpec
@@ -44,6 +47,7 @@ class VideoIndex:
     store: Store
     reused: bool
     seconds: float
+    subtitles: tuple[SubtitleTrack, ...] = ()
 
     def __repr__(self) -> str:
         levels = ",".join(map(str, self.levels))
@@ -80,6 +84,15 @@ class VideoIndex:
     def thumbnails(self) -> ThumbnailStrip:
         """A small picture of every sampled frame."""
         return ThumbnailStrip(*read_track(self.store, Thumbnails(), self.spec.video))
+
+    def with_subtitles(self, file: str | Path) -> VideoIndex:
+        """The same index with the subtitles of a file in place of those that were found; no KV is made anew.
+
+        file: .srt, .vtt or .ass.
+        Raises: SettingsError if it can't be read, or has no cue within the video.
+        """
+        source = read_subtitles(file, self.duration_s)
+        return replace(self, subtitles=source.tracks, notes=(*self.notes, *source.notes))
 
     def tokens(self, levels: tuple[int, ...]) -> int:
         """KVs per layer and head in a cache with these levels, the prompt included."""
