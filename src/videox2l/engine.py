@@ -287,6 +287,8 @@ class VideoX2L:
             return (), ()
         moments = [(moment.start_s, moment.end_s) for moment in selection.named]
         moments += [(index.chunks[chunk].start_s, index.chunks[chunk].end_s) for chunk in selection.moments]
+        if not moments:
+            return (), ("no moment was chosen to be read in full detail, so no subtitles stand before the question",)
         tokenizer = self.model.tokenizer
         return cues_for_prompt(
             subtitles, moments, room // 4, lambda text: len(tokenizer(text, add_special_tokens=False)["input_ids"])

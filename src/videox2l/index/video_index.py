@@ -91,7 +91,7 @@ class VideoIndex:
         file: .srt, .vtt or .ass.
         Raises: SettingsError if it can't be read, or has no cue within the video.
         """
-        source = read_subtitles(file, self.duration_s)
+        source = read_subtitles(Path(file), self.duration_s)
         return replace(self, subtitles=source.tracks, notes=(*self.notes, *source.notes))
 
     def tokens(self, levels: tuple[int, ...]) -> int:

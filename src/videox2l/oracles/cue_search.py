@@ -7,9 +7,8 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 from itertools import pairwise
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -82,11 +81,10 @@ class CueSearch:
         return ((own + torch.minimum(own, near_by)) / best).clamp(max=1) if best else own
 
     def asked(self, question: str) -> list[str]:
-        """The terms that are looked for: of what stands in quotation marks, else all but the words of any question."""
-        quoted = " ".join(filter(None, (part for quote in QUOTE.findall(question) for part in quote)))
-        if quoted:
-            words = terms(quoted, self.language)
-            return sorted({*words, *pairs(words)})
+        """The terms that are looked for: a quotation's of two words or more, else all but the words of any question."""
+        quotes = [terms("".join(quote), self.language) for quote in QUOTE.findall(question)]
+        if phrases := [words for words in quotes if len(words) > 1]:
+            return sorted({term for words in phrases for term in (*words, *pairs(words))})
         return sorted(set(terms(question, self.language, small_words().get(self.language or "en", frozenset()))))
 
     def _rarity(self, term: str) -> float:
@@ -110,20 +108,14 @@ def pairs(words: Sequence[str]) -> list[str]:
     return [f"{first} {second}" for first, second in pairwise(words)]
 
 
-@cache
+@lru_cache(maxsize=2**16)
 def stem(word: str, language: str | None) -> str:
     """A word without its ending, where there are rules for the language."""
-    endings = stemmer(language)
-    return word if endings is None else endings.stemWord(word)
-
-
-@cache
-def stemmer(language: str | None) -> Any:
-    """What knows a language's endings; None where nothing does."""
     import snowballstemmer
 
-    name = "" if language is None else LANGUAGES[language][0]
-    return snowballstemmer.stemmer(name) if name in snowballstemmer.algorithms() else None
+    name = LANGUAGES.get(language or "", ("", ""))[0]
+    # a new one each time, since a stemmer may not be used by several threads
+    return snowballstemmer.stemmer(name).stemWord(word) if name in snowballstemmer.algorithms() else word
 
 
 @cache

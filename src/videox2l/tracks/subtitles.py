@@ -88,18 +88,10 @@ def find_subtitles(video: Video, store: Store) -> tuple[tuple[SubtitleTrack, ...
     found: dict[str, SubtitleSource] = {}
     for file in files_beside(video.path):
         try:
-            content = read_bytes(file)
-        except SettingsError as error:
-            found[file.name] = SubtitleSource("", (), (left_out(error),))
-            continue
-        file_digest = hashlib.blake2b(content, digest_size=16).hexdigest()
-        known = stored.get(file.name)
-        if known is None or known.digest != file_digest:
-            try:
-                known = from_file(content, file, video.duration_s, file_digest)
-            except SettingsError as error:
-                known = SubtitleSource(file_digest, (), (left_out(error),))
-        found[file.name] = known
+            found[file.name] = read_subtitles(file, video.duration_s, stored.get(file.name))
+        except SettingsError as error:  # the user did not name it
+            note = f"{str(error).rpartition(': ')[0]}: it was left out"
+            found[file.name] = SubtitleSource("", (), (note,))
     found[""] = stored.get("") or from_streams(video)
     if found != stored:
         shelf.finish({"track": "subtitles", "sources": {name: asdict(source) for name, source in found.items()}})
@@ -118,22 +110,21 @@ def stored_sources(shelf: Shelf) -> dict[str, SubtitleSource]:
         return {}
 
 
-def read_subtitles(file: str | Path, end_s: float) -> SubtitleSource:
-    """The subtitles of a file that the user names, for a video that ends at a second.
-
-    Raises: SettingsError if it can't be read, holds no subtitles, or none for a time in the video.
-    """
-    content = read_bytes(Path(file))
-    return from_file(content, Path(file), end_s, hashlib.blake2b(content, digest_size=16).hexdigest())
-
-
 def check_subtitle_file(file: str | Path) -> None:
     """Raises: SettingsError for a file that can't be read or holds no subtitles."""
     parse(read_bytes(Path(file)), Path(file).name)
 
 
-def from_file(content: bytes, file: Path, end_s: float, file_digest: str) -> SubtitleSource:
-    """A file's subtitles. Raises: SettingsError if it holds none, or none for a time in the video."""
+def read_subtitles(file: Path, end_s: float, known: SubtitleSource | None = None) -> SubtitleSource:
+    """The subtitles of a file.
+
+    end_s: where the video ends, in seconds. known: what was read from the file before, if anything was.
+    Raises: SettingsError if it can't be read, holds no subtitles, or none for a time in the video.
+    """
+    content = read_bytes(file)
+    content_digest = hashlib.blake2b(content, digest_size=16).hexdigest()
+    if known is not None and known.digest == content_digest:
+        return known
     parsed, notes = parse(content, file.name)
     cues, more = tidy(parsed, file.name, end_s)
     if not cues:
@@ -142,7 +133,7 @@ def from_file(content: bytes, file: Path, end_s: float, file_digest: str) -> Sub
             "pass the subtitles of this video"
         )
     language = next(filter(None, map(language_of_label, file.stem.split(".")[1:])), None)
-    return SubtitleSource(file_digest, (SubtitleTrack(file.name, language, cues),), (*notes, *more))
+    return SubtitleSource(content_digest, (SubtitleTrack(file.name, language, cues),), (*notes, *more))
 
 
 def from_streams(video: Video) -> SubtitleSource:
@@ -219,8 +210,3 @@ def choose_subtitles(tracks: Sequence[SubtitleTrack], text: str) -> tuple[Subtit
     chosen = next((track for track in tracks if track.script == written_in), tracks[0])
     names = ", ".join(track.name for track in tracks)
     return chosen, (f"of the subtitles {names}, {chosen.name} was read: --subtitle-language chooses another",)
-
-
-def left_out(error: SettingsError) -> str:
-    """A note on a file that was found and not named, in place of the error."""
-    return f"{str(error).rpartition(': ')[0]}: it was left out"
