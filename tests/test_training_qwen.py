@@ -241,7 +241,7 @@ def test_what_comes_after_a_time_is_the_earliest_of_its_group():
     for _ in range(200):
         if (question := ASK["after"](script, rng)) is None:
             continue
-        group, time = re.fullmatch(r"(.+) after (\d+:\d\d)\?", question.text.lower()).groups()
+        group, time = question.text.lower().removesuffix("?").split(" after ")
         minutes, seconds = map(int, time.split(":"))
         words = {word.removesuffix("es" if word == "crosses" else "s") for word in group.split()} - {"shape"}
         later = [e for e in script.events if words <= set(e.kind) and e.start_s > 60 * minutes + seconds]

@@ -12,6 +12,7 @@ import torch
 
 from videox2l.answering.answer import Answer
 from videox2l.answering.generation import Generation
+from videox2l.answering.prompt_subtitles import cues_for_prompt, question_with
 from videox2l.answering.stream import AnswerStream, Clock
 from videox2l.checks import check_kind, check_number, check_question, check_text
 from videox2l.compression.base import Compressor
@@ -26,7 +27,9 @@ from videox2l.levels import level_list
 from videox2l.models.base import MLLM, Turn
 from videox2l.models.load import load_model, wrap_model
 from videox2l.oracles.base import Oracle
+from videox2l.oracles.contrastive import frame_scores
 from videox2l.oracles.registry import ORACLES, make_oracle
+from videox2l.oracles.subtitles import SubtitleOracle
 from videox2l.oracles.time import TimeOracle
 from videox2l.selection.base import Selector
 from videox2l.selection.registry import SELECTORS, make_selector
@@ -34,9 +37,11 @@ from videox2l.store import Store, open_store
 from videox2l.tracks.contrastive_head import ContrastiveHead
 from videox2l.tracks.dual_encoder import DualEncoder, HubDualEncoder, find_encoder
 from videox2l.tracks.embeddings import Embeddings
+from videox2l.tracks.languages import known_language
+from videox2l.tracks.subtitles import choose_subtitles, find_subtitles, in_language
 from videox2l.tracks.thumbnails import Thumbnails
 from videox2l.tracks.track import Track
-from videox2l.types import Moment, Selection
+from videox2l.types import Cue, Moment, Selection
 from videox2l.video import Sampling, open_video
 
 
@@ -55,6 +60,12 @@ class VideoX2L:
     encoder: the dual encoder that embeds frames for the contrastive oracle; none by default.
     reads_times: whether times that a question names, as "at 1:23", come before the oracle's scores (see `TimeOracle`);
         they do by default.
+    reads_subtitles: whether subtitles beside a video or in it are read, and a question's words among them come before
+        the oracle's scores (see `SubtitleOracle`); they are by default.
+    subtitle_language: the language of the subtitles that are read, as "en" or "German"; None, the default, takes the
+        first in the question's script, else the first of all.
+    subtitles_in_prompt: whether what is said around the selected moments stands before the question as text; not by
+        default.
     store: where indexes are kept; the user's cache directory by default.
     processor: of a transformers model, as AutoProcessor gives it.
     Raises: SettingsError for settings that contradict each other; ModelError for a model that can't be driven.
@@ -67,6 +78,9 @@ class VideoX2L:
     selector: str | Selector = "top_k"
     encoder: DualEncoder | None = None
     reads_times: bool = True
+    reads_subtitles: bool = True
+    subtitle_language: str | None = None
+    subtitles_in_prompt: bool = False
     store: Store = field(default_factory=lambda: open_store("disk"))
     processor: InitVar[Any] = None
 
@@ -84,6 +98,8 @@ class VideoX2L:
                 f"chunk_frames={self.chunk_frames} cuts through the groups of {group} frames that {self.model.name} "
                 f"reads together: pass a multiple of {group}"
             )
+        if self.subtitle_language is not None:
+            self.subtitle_language = known_language(self.subtitle_language)
         self.compressor = self.compressor or compressor_for(self.model)
         if self.compressor.makes_kvs and not self.model.reuses_kvs:
             refuse_kvs(self.model)
@@ -167,12 +183,17 @@ class VideoX2L:
         """Compress a video at every level, or open what the store has of it.
 
         video: a path, a folder of images, an open binary file, or a FrameArray. sampling: which frames; by default one
-        a second. An interrupted run leaves finished chunks in the store, and the next goes on from there.
+        a second. An interrupted run leaves finished chunks in the store, and the next goes on from there. Subtitles
+        beside the video or in it come with the index, also with one that was made before there were any.
         Raises: VideoError, SettingsError, StoreError.
         """
         source = open_video(video, sampling or Sampling())
         spec = IndexSpec.of(source.spec(self._chunk_sizes), self.model, self.compressor)
-        return index_video(source, spec, self.store, self.model, self.compressor, self._tracks, progress)
+        index = index_video(source, spec, self.store, self.model, self.compressor, self._tracks, progress)
+        if self.reads_subtitles:
+            subtitles, notes = find_subtitles(source, self.store)
+            index = replace(index, subtitles=subtitles, notes=(*index.notes, *notes))
+        return self._with_own_subtitles(index)
 
     def ask(self, video: Any, question: str, **settings: Any) -> Answer:
         """Answer a question about a video; see `stream` for the arguments and errors."""
@@ -201,14 +222,18 @@ class VideoX2L:
         check_question(question)
         generation = Generation() if generation is None else generation
         check_kind(generation, Generation, "generation", "for example Generation(max_new_tokens=64)")
-        index = self._indexed(video)
+        index = self._with_own_subtitles(self._indexed(video))
         index.spec.check_model(self.model)
         clock = Clock()
         alone = self._alone_notes if history else ()
-        ids = self.model.question_ids(question, () if alone else history)
+        history = () if alone else history
+        ids = self.model.question_ids(question, history)
         self._check_length(len(ids))
         with clock("relevance"), torch.no_grad():
             selection = self._select(index, question, oracle or self.oracle, selector or self.selector)
+        cues, cut = self._prompt_cues(index, question, selection, self.model.max_positions - len(ids))
+        if cues:
+            ids = self.model.question_ids(question_with(cues, question), history)
         room = len(ids) + min(generation.max_new_tokens, self.model.max_positions)  # a longer answer makes its own room
         with clock("load"), torch.no_grad():
             cache = load_cache(
@@ -220,11 +245,12 @@ class VideoX2L:
                 while_prefilling=partial(clock, "prefill"),
             )
         context = self._context_notes(cache.next_position + len(ids))
-        selection = replace(selection, notes=(*alone, *selection.notes, *context))
+        selection = replace(selection, notes=(*alone, *selection.notes, *cut, *context))
         return AnswerStream(
             model=self.model,
             index=index,
             question=question,
+            cues=cues,
             selection=selection,
             cache=cache,
             ids=ids,
@@ -238,26 +264,58 @@ class VideoX2L:
         return Chat(self, self._indexed(video))
 
     def find(self, video: Any, text: str, k: int = 5) -> tuple[Moment, ...]:
-        """The moments of a video that show what a text names, to the second, the best first.
+        """The moments of a video that show or say what a text names, to the second, the best first.
 
         video: as for `stream`. text: as "orange heart", or a question. k: how many moments at most.
-        Raises: SettingsError if there is no encoder; QuestionError if there is no text; what `stream` raises.
+        Raises: SettingsError if there is neither an encoder nor subtitles; QuestionError if there is no text; what
+        `stream` raises.
         """
-        if self.encoder is None:
-            raise SettingsError("finding moments needs a dual encoder: pass encoder= with a CLIP or SigLIP hub id")
         check_text(text)
         check_number(k, 1, "k", "moments")
-        index = self._indexed(video)
-        return find_in(self.encoder, text, index.embeddings(self.encoder), index.spec.video.end_s, k)
+        index = self._with_own_subtitles(self._indexed(video))
+        if self.encoder is None and not index.subtitles:
+            raise SettingsError(
+                "finding moments needs a dual encoder or subtitles: pass encoder= with a CLIP or SigLIP hub id"
+            )
+        frames = None
+        if self.encoder is not None:
+            frames = frame_scores(self.encoder, text, *index.embeddings(self.encoder))
+        subtitles, _ = choose_subtitles(index.subtitles, text)
+        return find_in(text, frames, subtitles, index.spec.video, k)
 
     def _indexed(self, video: Any) -> VideoIndex:
         return video if isinstance(video, VideoIndex) else self.index(video)
+
+    def _with_own_subtitles(self, index: VideoIndex) -> VideoIndex:
+        """An index with no other subtitles than those that this engine reads."""
+        if not self.reads_subtitles:
+            return replace(index, subtitles=())
+        subtitles, notes = in_language(index.subtitles, self.subtitle_language)
+        return replace(index, subtitles=subtitles, notes=(*index.notes, *notes))
+
+    def _prompt_cues(
+        self, index: VideoIndex, question: str, selection: Selection, room: int
+    ) -> tuple[tuple[Cue, ...], tuple[str, ...]]:
+        """The cues that stand before the question, in a quarter of the room that it leaves, and notes on them."""
+        subtitles, _ = choose_subtitles(index.subtitles, question)
+        if not self.subtitles_in_prompt or subtitles is None:
+            return (), ()
+        moments = [(moment.start_s, moment.end_s) for moment in selection.named]
+        moments += [(index.chunks[chunk].start_s, index.chunks[chunk].end_s) for chunk in selection.moments]
+        if not moments:
+            return (), ("no moment was chosen to be read in full detail, so no subtitles stand before the question",)
+        tokenizer = self.model.tokenizer
+        return cues_for_prompt(
+            subtitles, moments, room // 4, lambda text: len(tokenizer(text, add_special_tokens=False)["input_ids"])
+        )
 
     def _select(self, index: VideoIndex, question: str, oracle: str | Oracle, selector: str | Selector) -> Selection:
         oracle, selector = make_oracle(oracle, encoder=self.encoder), self._fitted(selector)
         if not selector.needs_scores:
             return replace(selector.choose(None, index), selector=SELECTORS.describe(selector))
         name = ORACLES.name(oracle)
+        if index.subtitles and oracle.takes_subtitles:
+            oracle = SubtitleOracle(oracle)
         if self.reads_times and oracle.takes_times:
             oracle = TimeOracle(oracle)
         scores = oracle.score(self.model, index, question)
@@ -267,6 +325,7 @@ class VideoX2L:
             notes=(*oracle.notes(index, question), *selection.notes),
             frames=scores.frames,
             named=scores.named,
+            subtitles=scores.subtitles,
             oracle=name,
             selector=SELECTORS.describe(selector),
         )

@@ -240,12 +240,27 @@ class Scores:
 
     chunks: relevance of each chunk, finite, (chunks,); higher is more relevant; comparable only within one question.
     frames: those of single frames, where the oracle scores them.
-    named: the moments that the question itself names by clear times.
+    named: the moments that the question itself names, by clear times or by the words of subtitles.
+    subtitles: the name of those whose words had a part in the scores.
     """
 
     chunks: Tensor
     frames: FrameScores | None = None
     named: tuple[Moment, ...] = ()
+    subtitles: str | None = None
+
+
+@dataclass(frozen=True)
+class Cue:
+    """One subtitle: what is said, or written, and when.
+
+    start_s, end_s: its span in seconds of the video, the end exclusive.
+    text: in one line, without tags.
+    """
+
+    start_s: float
+    end_s: float
+    text: str
 
 
 @dataclass(frozen=True)
@@ -256,8 +271,9 @@ class Moment:
     peak_s: when its best frame is shown; None where only chunks were scored, or the question names the time.
     score: of the best frame, or of the chunk; None where nothing was scored, or the question names the time.
     confidence: from 0 to 1, how sure it is that this shows what was asked for: the encoder's own probability if it was
-        calibrated, else how unlikely it is that chance alone lifts a frame so far above the others. None where only
-        chunks were scored.
+        calibrated, else how unlikely it is that chance alone lifts a frame so far above the others; of a subtitle, how
+        much of what was asked for its words are. None where only chunks were scored.
+    subtitle: the words it was found by; None where it was not found by subtitles.
     """
 
     start_s: float
@@ -265,6 +281,7 @@ class Moment:
     peak_s: float | None = None
     score: float | None = None
     confidence: float | None = None
+    subtitle: str | None = None
 
 
 @dataclass(frozen=True)
@@ -278,7 +295,8 @@ class Selection:
         nothing was scored.
     notes: what the user should know about how it came about.
     frames: relevance of single frames, where the oracle gives it.
-    named: the moments that the question itself names by clear times.
+    named: the moments that the question itself names, by clear times or by the words of subtitles.
+    subtitles: the name of those whose words had a part in the scores.
     oracle: the name of what scored; None where nothing was scored.
     selector: the name and settings of what selected, as plain data.
     chosen_frames: of the chunks that are read only in part, the frames that are read, ascending, by the number of the
@@ -292,6 +310,7 @@ class Selection:
     notes: tuple[str, ...] = ()
     frames: FrameScores | None = None
     named: tuple[Moment, ...] = ()
+    subtitles: str | None = None
     oracle: str | None = None
     selector: Mapping[str, Any] = field(default_factory=dict)
     chosen_frames: Mapping[int, tuple[int, ...]] = field(default_factory=dict)

@@ -15,7 +15,7 @@ from videox2l.answering.moments import answer_moments
 from videox2l.index.video_index import ChunkEntry, VideoIndex
 from videox2l.kv.cache import KVCache
 from videox2l.models.base import MLLM
-from videox2l.types import ChunkReport, Selection
+from videox2l.types import ChunkReport, Cue, Selection
 
 
 @dataclass
@@ -59,6 +59,7 @@ class AnswerStream:
 
     model, index: what answers, and about which video.
     question, ids: the question, and the token ids of all that stands behind the video, (n,).
+    cues: the subtitles that stand before the question.
     selection, cache: the level of every chunk, and the KVs that were re-loaded so.
     generation: how the answer is decoded.
     clock: goes on from what was done before.
@@ -71,6 +72,7 @@ class AnswerStream:
         model: MLLM,
         index: VideoIndex,
         question: str,
+        cues: tuple[Cue, ...] = (),
         selection: Selection,
         cache: KVCache,
         ids: torch.Tensor,
@@ -96,6 +98,7 @@ class AnswerStream:
             index_reused=index.reused,
             question=question,
             moments=selection.named or answer_moments(chosen, selection.frames, index.spec.video.end_s),
+            cues=cues,
             selection=selection,
             index=index,
             notes=(*index.notes, *selection.notes, *notes),

@@ -17,8 +17,10 @@ from videox2l.cli.options import (
     IndexOptions,
     Json,
     SamplingOptions,
+    SubtitleFile,
     Verbose,
     VideoArgument,
+    check_subtitles,
     path_for,
 )
 from videox2l.cli.output import check_picture, numbered, print_error, print_index, print_json, show_answer
@@ -71,6 +73,7 @@ def ask(
             help="Save a picture of where the answer came from (.png, .pdf or .svg).",
         ),
     ] = None,
+    subtitles: SubtitleFile = None,
     verbose: Verbose = False,
     as_json: Json = False,
 ) -> None:
@@ -79,10 +82,11 @@ def ask(
     check_questions(asked)
     if plot is not None:
         check_picture(plot)
+    check_subtitles(subtitles, engine_options.no_subtitles)
     source = sampling_options.open(video)
     generation = generation_options.generation(engine_options.seed)
     engine = engine_options.engine()
-    made = index_with_progress(engine, source, engine_options.model is not None)
+    made = index_with_progress(engine, source, engine_options.model is not None, subtitles)
     failed = False
     for number, question in enumerate(asked, 1):
         if len(asked) > 1 and not as_json:

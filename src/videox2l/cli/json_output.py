@@ -17,6 +17,7 @@ class MomentJson(TypedDict):
     peak_s: when its best frame is shown; null where only chunks were scored, or the question names the time.
     score: relevance of that frame, or of the chunk; null where nothing was scored, or the question names the time.
     confidence: from 0 to 1, how sure it is that this shows what was asked for; null where nothing can tell.
+    subtitle: the words it was found by; null where it was not found by subtitles.
     """
 
     start_s: float
@@ -24,6 +25,20 @@ class MomentJson(TypedDict):
     peak_s: float | None
     score: float | None
     confidence: float | None
+    subtitle: str | None
+
+
+class CueJson(TypedDict):
+    """A subtitle.
+
+    start_s: from when it is shown, in seconds.
+    end_s: until when, exclusive.
+    text: what it says.
+    """
+
+    start_s: float
+    end_s: float
+    text: str
 
 
 class ChunkJson(TypedDict):
@@ -69,13 +84,16 @@ class AnswerJson(TypedDict):
 
     question: what was asked.
     answer: the answer's text.
-    moments: where in the video it came from, the best first, or the clear times that the question names; empty where
-        nothing stands out.
+    moments: where in the video it came from, the best first, or the clear times or the subtitles that the question
+        names; empty where nothing stands out.
     video: name of the video.
     duration_s: its length in seconds.
     sampling: which frames were looked at.
     oracle: what scored the chunks; null where nothing was scored.
     selector: name and settings of what chose each chunk's level.
+    subtitles: the name of those whose words had a part in the scores; null where none had.
+    cues: the subtitles that the model read before the question, in temporal order; empty without
+        `--subtitles-in-prompt`.
     chunks: how every chunk was read, in temporal order.
     cache_tokens: tokens of prompt and video in the cache that the answer was decoded from.
     full_cache_tokens: the same without compression.
@@ -94,6 +112,8 @@ class AnswerJson(TypedDict):
     sampling: SamplingJson
     oracle: str | None
     selector: dict[str, Any]
+    subtitles: str | None
+    cues: list[CueJson]
     chunks: list[ChunkJson]
     cache_tokens: int
     full_cache_tokens: int
@@ -134,6 +154,7 @@ class IndexJson(TypedDict):
     decoder_tokens: tokens that the decoder runs for the video, by the number of passes.
     seconds: what indexing, or opening the stored index, took.
     index_reused: whether the store had the index already.
+    subtitles: names of the subtitles that were found.
     notes: what the user should know of the video.
     version: of videox2l.
     """
@@ -152,6 +173,7 @@ class IndexJson(TypedDict):
     decoder_tokens: dict[str, int]
     seconds: float
     index_reused: bool
+    subtitles: list[str]
     notes: list[str]
     version: str
 
@@ -177,7 +199,7 @@ class FindJson(TypedDict):
     """What `find --json` prints.
 
     text: what was looked for.
-    moments: where it is shown, the best first; empty where nothing stands out.
+    moments: where it is shown or said, the best first; empty where nothing stands out.
     clips: the moments' files, in the same order; empty without `--clips`.
     video: name of the video.
     duration_s: its length in seconds.

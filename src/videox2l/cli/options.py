@@ -21,6 +21,7 @@ from videox2l.oracles.registry import ORACLES, make_oracle
 from videox2l.registry import Registry
 from videox2l.selection.registry import SELECTORS
 from videox2l.times import parse_time
+from videox2l.tracks.languages import LANGUAGES, known_language
 
 if TYPE_CHECKING:
     from videox2l.answering.generation import Generation
@@ -69,8 +70,47 @@ def video_path(text: str) -> Path:
     return Path(text)
 
 
+def language(name: str | None) -> str | None:
+    """Reads the name of a language as its code. Raises: SettingsError if there is none of that name."""
+    return None if name is None else known_language(name)
+
+
+def check_subtitles(file: Path | None, no_subtitles: bool) -> None:
+    """Refuse a file that holds no subtitles before anything slow, or one that is not to be read.
+
+    Raises: SettingsError.
+    """
+    if file is None:
+        return
+    if no_subtitles:
+        raise SettingsError("--subtitles and --no-subtitles contradict each other: leave one of them out")
+    from videox2l.tracks.subtitles import check_subtitle_file
+
+    check_subtitle_file(file)
+
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on stdout, one object per line.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show more details: timings, levels, tokens.")]
+NoSubtitles = Annotated[bool, more("--no-subtitles", help="Read no subtitles, neither beside the video nor in it.")]
+SubtitleLanguage = Annotated[
+    str | None,
+    more(
+        metavar="NAME",
+        callback=language,
+        autocompletion=completion.one_of(*LANGUAGES),
+        help="Which subtitles to read where there are several, for example en. Default: the first in the question's "
+        "script.",
+    ),
+]
+SubtitleFile = Annotated[
+    Path | None,
+    more(
+        metavar="FILE",
+        parser=path_for("--subtitles"),
+        help="Read these subtitles (.srt, .vtt or .ass) and no others. Default: those named like the video, and those "
+        "in it.",
+    ),
+]
 VideoArgument = Annotated[
     Path,
     typer.Argument(metavar="VIDEO", parser=video_path, show_default=False, help="A video file, or a folder of images."),
@@ -310,11 +350,16 @@ class EngineOptions(IndexOptions):
             callback=known(ORACLES),
             autocompletion=completion.oracles,
             help="How chunks are scored: contrastive (default with an encoder), attention (default without), qk, "
-            "probe, time, random or fusion; attention+qk fuses two.",
+            "probe, time, subtitles, random or fusion; attention+qk fuses two.",
         ),
     ] = None
     no_times: Annotated[
         bool, more("--no-times", help="Choose chunks without regard to times in the question, such as 'at 1:23'.")
+    ] = False
+    no_subtitles: NoSubtitles = False
+    subtitle_language: SubtitleLanguage = None
+    subtitles_in_prompt: Annotated[
+        bool, more("--subtitles-in-prompt", help="Let the model read the subtitles of the chosen moments as text.")
     ] = False
     smoothing: Annotated[
         float, more(metavar="N", help="Smooth scores over about N neighbouring chunks. Default: 0 (off).")
@@ -349,7 +394,16 @@ class EngineOptions(IndexOptions):
 
         Raises: SettingsError, ModelError, StoreError.
         """
-        settings = {"oracle": self.oracle, "selector": self._selector(), "reads_times": not self.no_times}
+        settings = {
+            "oracle": self.oracle,
+            "selector": self._selector(),
+            "reads_times": not self.no_times,
+            "reads_subtitles": not self.no_subtitles,
+            "subtitle_language": self.subtitle_language,
+            "subtitles_in_prompt": self.subtitles_in_prompt,
+        }
+        if self.no_subtitles and self.subtitles_in_prompt:
+            raise SettingsError("--subtitles-in-prompt and --no-subtitles contradict each other: leave one of them out")
         make_oracle("random", smoothing=self.smoothing)
         engine = self._load(settings)
         named = make_oracle(engine.oracle, encoder=engine.encoder)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from videox2l.errors import SettingsError, VideoX2LError
 from videox2l.levels import FRESH, Level, level_name, plain_level
@@ -58,6 +59,7 @@ def print_index(index: VideoIndex, engine: VideoX2L, verbose: bool, as_json: boo
             "decoder_tokens": dict(index.decoder_tokens),
             "seconds": round(index.seconds, 4),
             "index_reused": index.reused,
+            "subtitles": [track.name for track in index.subtitles],
             "notes": list(index.notes),
             "version": __version__,
         }
@@ -65,6 +67,8 @@ def print_index(index: VideoIndex, engine: VideoX2L, verbose: bool, as_json: boo
         return
     done = "found in the store" if index.reused else f"indexed in {index.seconds:.1f} s"
     typer.echo(f"{index.video_name}: {frames} frames in {len(index.entries)} chunks, {done}")
+    if index.subtitles:
+        typer.echo(f"subtitles: {', '.join(track.name for track in index.subtitles)}")
     if verbose:
         for level in index.levels:
             tokens = index.tokens((level,) * len(index.entries))
@@ -105,6 +109,8 @@ def print_details(answer: Answer, verbose: bool) -> None:
     console.print(
         f"[dim]cache: {answer.cache_tokens} of {answer.full_cache_tokens} tokens ({times_smaller:.1f}x smaller)[/dim]"
     )
+    if (subtitles := answer.selection.subtitles) is not None:
+        console.print(f"[dim]chosen by the words of {escape(subtitles)}[/dim]")
     for note in answer.notes[len(answer.index.notes) :]:
         console.print(f"[yellow]note: {note}[/yellow]")
     if verbose:
@@ -161,7 +167,14 @@ def print_moments(moments: Sequence[Moment]) -> None:
             line += f"  score {moment.score:.3f}"
         if moment.confidence is not None:
             line += f"  {moment.confidence:.0%} sure"
+        if moment.subtitle is not None:
+            line += f"  {shortened(moment.subtitle)}"
         typer.echo(line)
+
+
+def shortened(text: str) -> str:
+    """A subtitle in quotation marks, its middle left out where it is long."""
+    return f'"{text}"' if len(text) <= 60 else f'"{text[:30].rstrip()} ... {text[-25:].lstrip()}"'
 
 
 def check_picture(file: Path) -> None:

@@ -179,6 +179,11 @@ class VideoInWork:
             "video": self._video.identity,
             "sampling": asdict(self._sampling),
             "reads_times": self._engine.reads_times,
+            "subtitles": [
+                self._engine.reads_subtitles,
+                self._engine.subtitle_language,
+                self._engine.subtitles_in_prompt,
+            ],
             "setting": setting.to_json(),
             "equal_size": equal and [self._settings[equal].to_json(), self._budget(setting, item)],
             "question": [item.text, item.times_s],

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from types import MappingProxyType
 
 import torch
@@ -18,6 +19,7 @@ from videox2l.store.base import Store
 from videox2l.times import clock
 from videox2l.tracks.dual_encoder import DualEncoder
 from videox2l.tracks.embeddings import Embeddings
+from videox2l.tracks.subtitles import SubtitleTrack, read_subtitles
 from videox2l.tracks.thumbnails import Thumbnails, ThumbnailStrip
 from videox2l.tracks.track import read_track
 from videox2l.types import KV, Chunk, VideoTokens
@@ -37,6 +39,7 @@ class VideoIndex:
     reused: whether the index was found in the store complete.
     seconds: what indexing, or opening the stored index, took.
     prompt_tokens: what stands before the video as it enters the decoder, for a model whose KVs can't be re-used.
+    subtitles: those that were found, in the order in which they are preferred; none by default.
     """
 
     spec: IndexSpec
@@ -50,6 +53,7 @@ class VideoIndex:
     reused: bool
     seconds: float
     prompt_tokens: VideoTokens | None = None
+    subtitles: tuple[SubtitleTrack, ...] = ()
 
     def __repr__(self) -> str:
         levels, chunks = level_list(self.levels), len(self.entries)
@@ -123,6 +127,15 @@ class VideoIndex:
         """The real compression ratio of the whole video at a level; None where nothing of it is left."""
         kept = self.tokens((level,) * len(self.entries)) - len(self.prompt)
         return (self.full_tokens - len(self.prompt)) / kept if kept else None
+
+    def with_subtitles(self, file: str | Path) -> VideoIndex:
+        """The same index with the subtitles of a file in place of those that were found; no KV is made anew.
+
+        file: .srt, .vtt or .ass.
+        Raises: SettingsError if it can't be read, or has no cue within the video.
+        """
+        source = read_subtitles(Path(file), self.duration_s)
+        return replace(self, subtitles=source.tracks, notes=(*self.notes, *source.notes))
 
     @property
     def full_tokens(self) -> int:

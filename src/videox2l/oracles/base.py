@@ -56,6 +56,11 @@ class Oracle(ABC):
         return True
 
     @property
+    def takes_subtitles(self) -> bool:
+        """Whether an engine may put the words that are said before its scores."""
+        return True
+
+    @property
     def levels(self) -> tuple[int, ...]:
         """The levels it was told to read."""
         return ()

@@ -33,16 +33,19 @@ class Fusion(Oracle):
             raise SettingsError("fusion needs two or more oracles, as in attention+contrastive")
 
     def relevance(self, model: MLLM, index: VideoIndex, question: str) -> Scores:
-        """Every oracle once; single frames are scored by the first that does."""
-        frames = None
+        """Every oracle once; single frames are scored, and moments named, by the first that does."""
+        all_given = [oracle.score(model, index, question) for oracle in self.oracles]
         fused = torch.zeros(len(index.entries))
-        for oracle in self.oracles:
-            given = oracle.score(model, index, question)
-            scores, frames = given.chunks, frames or given.frames
+        for scores in (given.chunks for given in all_given):
             above = (scores > scores[:, None]).sum(dim=1)
             equal = (scores == scores[:, None]).sum(dim=1)
             fused += 1 / (self.constant + above + (equal + 1) / 2)
-        return Scores(fused, frames)
+        return Scores(
+            fused,
+            frames=next((given.frames for given in all_given if given.frames), None),
+            named=next((given.named for given in all_given if given.named), ()),
+            subtitles=next((given.subtitles for given in all_given if given.subtitles), None),
+        )
 
     def notes(self, index: VideoIndex, question: str) -> tuple[str, ...]:
         """The oracles' own notes."""
@@ -57,3 +60,8 @@ class Fusion(Oracle):
     def takes_times(self) -> bool:
         """Whether all of the oracles do."""
         return all(oracle.takes_times for oracle in self.oracles)
+
+    @property
+    def takes_subtitles(self) -> bool:
+        """Whether all of the oracles do."""
+        return all(oracle.takes_subtitles for oracle in self.oracles)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -36,7 +36,7 @@ class Temporal(Oracle):
         place = torch.arange(len(index.entries), dtype=torch.float32)
         weights = (-(((place - place[:, None]) / self.width) ** 2) / 2).exp()
         scores = self.oracle.score(model, index, question)
-        return Scores((weights / weights.sum(dim=1, keepdim=True)) @ scores.chunks, scores.frames)
+        return replace(scores, chunks=(weights / weights.sum(dim=1, keepdim=True)) @ scores.chunks)
 
     def notes(self, index: VideoIndex, question: str) -> tuple[str, ...]:
         """The oracle's own notes."""
@@ -51,3 +51,8 @@ class Temporal(Oracle):
     def takes_times(self) -> bool:
         """Whether the oracle does."""
         return self.oracle.takes_times
+
+    @property
+    def takes_subtitles(self) -> bool:
+        """Whether the oracle does."""
+        return self.oracle.takes_subtitles

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -53,10 +53,10 @@ class TimeOracle(Oracle):
         low, high = given.chunks.min(), given.chunks.max()
         scores = (given.chunks - low) / (high - low) if high > low else (overlap + closeness) / 2
         if not decides:
-            return Scores(scores**SHARPNESS + VAGUE_WEIGHT * closeness, given.frames)
+            return replace(given, chunks=scores**SHARPNESS + VAGUE_WEIGHT * closeness)
         first_s, last_s = bounds(index)
         named = tuple(Moment(max(time.start_s, first_s), min(time.end_s, last_s)) for time in times)
-        return Scores(scores + 2 * (overlap > 0), given.frames, named)
+        return replace(given, chunks=scores + 2 * (overlap > 0), named=named)
 
     def notes(self, index: VideoIndex, question: str) -> tuple[str, ...]:
         """The other oracle's own notes, and what was done about times that the video does not have."""
@@ -75,6 +75,11 @@ class TimeOracle(Oracle):
     def takes_times(self) -> bool:
         """It reads them itself."""
         return False
+
+    @property
+    def takes_subtitles(self) -> bool:
+        """Whether the other oracle does; the times alone are not mixed with anything."""
+        return self.oracle is not None and self.oracle.takes_subtitles
 
 
 def asked_times(index: VideoIndex, question: str) -> tuple[QuestionTime, ...]:
