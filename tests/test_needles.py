@@ -13,7 +13,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from videox2l import Answer, Budget, Even, OneLevel, SummaryTokens, TopK, VideoIndex, VideoX2L
+from videox2l import Adaptive, Answer, Even, OneLevel, SummaryTokens, TopK, VideoIndex, VideoX2L
 from videox2l.compression.summary_tokens import SummaryCompression
 from videox2l.errors import SettingsError
 from videox2l.evaluation.answers_file import AnswersFile
@@ -254,11 +254,11 @@ def test_one_level_everywhere_has_no_exception_for_the_first_and_last_chunk(vide
 
 
 def test_a_budget_is_compared_without_settings_that_need_a_k():
-    settings = comparison(Setting("2x/8x/32x, probe", SummaryTokens((2, 8, 32)), "probe", Budget(500)), False)
+    settings = comparison(Setting("2x/8x/32x, probe", SummaryTokens((2, 8, 32)), "probe", Adaptive(500)), False)
     names = [setting.name for setting in settings]
     assert names[:4] == ["2x everywhere", "2x/8x/32x, probe", "2x/8x/32x, attention", "2x/8x/32x, random"]
     assert not any("evenly" in name for name in names)
-    assert all(setting.selector == Budget(500) for setting in settings[1:4])
+    assert all(setting.selector == Adaptive(500) for setting in settings[1:4])
 
 
 def test_the_default_evaluation_is_of_the_model_as_it_is_published(video_xl_2):

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from videox2l.checks import check_number
 from videox2l.errors import SettingsError
 from videox2l.index.video_index import VideoIndex
 from videox2l.types import Selection
+
+WIDER = 4
+"""Times as much detail that a widened selection reads."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +55,36 @@ class Selector(ABC):
         if unread and not self.uses_middle_levels:
             raise SettingsError(
                 f"nothing would read level {unread[0]} of {','.join(map(str, levels))}: {type(self).__name__} chooses "
-                "the finest and the coarsest; pass two levels, or a selector that reads them all, such as budget"
+                "the finest and the coarsest; pass two levels, or a selector that reads them all, such as adaptive"
             )
+
+    def most_tokens(self, index: VideoIndex) -> int | None:
+        """Tokens of prompt and video that a selection may have, where the user set a limit."""
+        return None
+
+    def widened(self, selection: Selection, index: VideoIndex) -> Selection | None:
+        """A selection with about WIDER times the detail: further chunks at the finest level, the best first.
+
+        None where nothing was scored, all is read in full detail already, or the limit of tokens has no room for more.
+        """
+        if selection.scores is None:
+            return None
+        finest, limit = index.levels[0], self.most_tokens(index)
+        used, levels, moments = index.tokens(selection.levels), list(selection.levels), list(selection.moments)
+        coarsest = index.tokens((index.levels[-1],) * len(levels))
+        enough = coarsest + WIDER * (used - coarsest)
+        for chunk in best_first(torch.tensor(selection.scores)):
+            tokens = index.entries[chunk].tokens
+            added = tokens[finest] - tokens[levels[chunk]]
+            if levels[chunk] == finest or (limit is not None and used + added > limit):
+                continue
+            levels[chunk], used = finest, used + added
+            moments += [chunk] * (chunk not in moments)
+            if used >= enough:
+                break
+        if tuple(levels) == selection.levels:
+            return None
+        return replace(selection, levels=tuple(levels), moments=tuple(moments))
 
     def edges(self, index: VideoIndex) -> frozenset[int]:
         """The chunks that are read at the finest level whatever is chosen."""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 SELECTORS: Registry[Selector] = Registry(
     "selector",
     {
-        "budget": "videox2l.selection.budget:Budget",
+        "adaptive": "videox2l.selection.adaptive:Adaptive",
         "even": "videox2l.selection.even:Even",
         "manual": "videox2l.selection.manual:Manual",
         "one_level": "videox2l.selection.one_level:OneLevel",
