@@ -134,7 +134,9 @@ class VideoInWork:
         self._engine, self._video, self._sampling, self._progress = engine, video, sampling, progress
         self._generation, self._kept = generation, kept
         self._settings = {setting.name: setting for setting in settings}
-        self._indexes: dict[str, tuple[Setting, VideoX2L, VideoIndex]] = {}
+        self._indexes: dict[tuple[str, tuple[int, ...]], tuple[VideoX2L, VideoIndex]] = {}
+        self._cache_tokens: dict[tuple[str, str], int] = {}
+        self._of_size: dict[tuple[str, int], Setting] = {}
         self._index_s: dict[str, float] = {}
         self._path: Path | None = None
         self._open = ExitStack()
@@ -147,6 +149,11 @@ class VideoInWork:
 
     def ask(self, setting: Setting, item: Item, history: tuple[Turn, ...]) -> GivenAnswer:
         """The answer to a question behind earlier turns: the one that is kept, or a new one, which is then kept."""
+        given = self._given(setting, item, history)
+        self._cache_tokens[setting.name, item.text] = given.cache_tokens
+        return given
+
+    def _given(self, setting: Setting, item: Item, history: tuple[Turn, ...]) -> GivenAnswer:
         if self._kept is None:
             return self._new_answer(setting, item, history)
         key = self._key(setting, item, history)
@@ -177,7 +184,8 @@ class VideoInWork:
         return digest(depends)
 
     def _new_answer(self, setting: Setting, item: Item, history: tuple[Turn, ...]) -> GivenAnswer:
-        sized, engine, index = self._indexed(setting)
+        sized = self._sized(setting, item)
+        engine, index = self._indexed(sized)
         started = time.perf_counter()
         answer = engine.ask(index, item.text, generation=self._generation, history=history)
         return GivenAnswer(
@@ -191,20 +199,27 @@ class VideoInWork:
             ask_s=time.perf_counter() - started,
         )
 
-    def _indexed(self, setting: Setting) -> tuple[Setting, VideoX2L, VideoIndex]:
-        """A setting, with its level if it is to be as large as another one; its engine; and its index of the video."""
-        if setting.name not in self._indexes:
+    def _sized(self, setting: Setting, item: Item) -> Setting:
+        """A setting, with its one level if it is to be as large as another one was for this question."""
+        if setting.same_size_as is None:
+            return setting
+        size = self._cache_tokens[setting.same_size_as, item.text]
+        if (setting.name, size) not in self._of_size:
+            _, index = self._indexed(self._settings[setting.same_size_as])
+            self._of_size[setting.name, size] = of_size(setting, index, size)
+        return self._of_size[setting.name, size]
+
+    def _indexed(self, setting: Setting) -> tuple[VideoX2L, VideoIndex]:
+        """A setting's engine, and its index of the video."""
+        made = setting.name, setting.compressor.levels
+        if made not in self._indexes:
             if self._path is None:
                 self._path = self._open.enter_context(self._video.at_hand())
-            sized = setting
-            if setting.same_size_as is not None:
-                other, _, index = self._indexed(self._settings[setting.same_size_as])
-                sized = of_size(setting, other, index)
-            engine = sized.engine(self._engine)
+            engine = setting.engine(self._engine)
             index = engine.index(self._path, self._sampling, self._progress)
             self._index_s.setdefault(index.key, index.seconds)
-            self._indexes[setting.name] = sized, engine, index
-        return self._indexes[setting.name]
+            self._indexes[made] = engine, index
+        return self._indexes[made]
 
 
 def recall(answer: Answer, times_s: tuple[float, ...], setting: Setting) -> dict[str, float]:

@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import torch
-
 from videox2l.compression.base import Compressor, Passes
 from videox2l.compression.registry import COMPRESSORS
 from videox2l.engine import VideoX2L
 from videox2l.errors import SettingsError
+from videox2l.index.format import read_is_text
 from videox2l.index.video_index import VideoIndex
 from videox2l.oracles.base import Oracle
+from videox2l.selection.adaptive import Adaptive
 from videox2l.selection.base import Selector
 from videox2l.selection.even import Even
 from videox2l.selection.one_level import OneLevel
@@ -32,8 +32,8 @@ class Setting:
         default.
     selector: what chooses each chunk's level, where there are several; the 3 best chunks by default.
     chunk_frames: frames in a chunk, or the first chunks' sizes one by one, the last one repeated; 10 by default.
-    same_size_as: the name of an earlier setting. All chunks are then read at the one level whose cache comes closest
-        to that setting's in size. None, the default, leaves the levels as they are.
+    same_size_as: the name of an earlier setting. For every question all chunks are then read at the one level whose
+        cache comes closest in size to that setting's. None, the default, leaves the levels as they are.
     """
 
     name: str
@@ -52,7 +52,10 @@ class Setting:
             name += " everywhere"
         else:
             name += f", {engine.oracle}" if selector.needs_scores else ""
-            name += f", k={selector.k}" if isinstance(selector, TopK) and selector.fine_edges else f", {selector}"
+            if isinstance(selector, TopK) and selector.fine_edges:
+                name += f", k={selector.k}"
+            else:
+                name += ", adaptive" if selector == Adaptive() else f", {selector}"
         return cls(name, engine.compressor, engine.oracle, selector, engine.chunk_frames)
 
     @property
@@ -122,6 +125,9 @@ def other_choices(method: Setting, name: str, has_encoder: bool) -> Iterator[Set
     if isinstance(method.selector, TopK):
         even = Even(method.selector.k, fine_edges=method.selector.fine_edges)
         yield replace(method, name=f"{name}, evenly spaced", selector=even)
+    if isinstance(method.selector, Adaptive) and len(method.compressor.levels) == 2:
+        yield replace(method, name=f"{name}, k=3", selector=TopK(3))
+        yield replace(method, name=f"{name}, evenly spaced", selector=Even(3))
 
 
 def other_passes(method: Setting, name: str) -> Iterator[Setting]:
@@ -150,16 +156,17 @@ def check_settings(settings: tuple[Setting, ...], engine: VideoX2L) -> None:
         setting.engine(engine)
 
 
-def of_size(setting: Setting, other: Setting, index: VideoIndex) -> Setting:
-    """The setting with the one level whose cache comes closest to that of another setting.
+def of_size(setting: Setting, index: VideoIndex, cache_tokens: int) -> Setting:
+    """The setting with the one level whose cache comes closest to a size.
 
-    index: a video's index under the other setting.
+    index: of the video, at any levels. cache_tokens: the size, with the prompt.
     """
-    scores = torch.zeros(len(index.entries)) if other.selector.needs_scores else None
-    target = index.tokens(other.selector.select(scores, index).levels) - len(index.prompt)
+    shelf = index.store.shelf(index.key)
+    text = [int(read_is_text(shelf, chunk).sum()) for chunk in range(len(index.entries))]
+    visual = [entry.raw_tokens - kept for entry, kept in zip(index.entries, text, strict=True)]
 
-    def tokens(level: int) -> int:
-        return sum(max(1, round(entry.raw_tokens / level)) for entry in index.entries)
+    def size(level: int) -> int:
+        return len(index.prompt) + sum(text) + sum(max(1, round(tokens / level)) for tokens in visual)
 
-    largest = max(entry.raw_tokens for entry in index.entries)
-    return setting.at_one_level(min(range(1, largest + 1), key=lambda level: abs(tokens(level) - target)))
+    levels = range(1, max(visual) + 1)
+    return setting.at_one_level(min(levels, key=lambda level: abs(size(level) - cache_tokens)))
