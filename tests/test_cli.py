@@ -136,6 +136,22 @@ def test_a_budget_in_tokens_or_memory_is_kept_over_three_levels(run: Run, clip: 
     assert json.loads(out)["cache_tokens"] == enough
 
 
+def test_a_second_look_reads_more_and_says_what_the_first_one_took(run: Run, clip: Path) -> None:
+    """A random model is always unsure."""
+    asked = ("ask", clip, "What is shown?", *ONE_FRAME, "--k", 1)
+    _, out, _ = run(*asked, "--json")
+    once = json.loads(out)
+    assert once["first_look"] is None
+    code, out, _ = run(*asked, "--json", "--second-look")
+    twice = json.loads(out)
+    assert code == 0
+    assert twice["first_look"]["cache_tokens"] == once["cache_tokens"] < twice["cache_tokens"]
+    assert 0 <= twice["first_look"]["margin"] < 0.5
+    assert 0 < twice["first_look"]["seconds"] <= sum(twice["timings_s"].values())
+    _, _, err = run(*asked, "--second-look")
+    assert f"second look: the first one, at {once['cache_tokens']} tokens" in err
+
+
 def test_more_seeds_and_smoothing_change_the_scores_of_the_oracles_that_have_them(run: Run, clip: Path) -> None:
     def scores(*options: object) -> list[float]:
         _, out, _ = run("ask", clip, "What is shown?", *ONE_FRAME, "--json", *options)
@@ -180,6 +196,7 @@ BAD_SETTINGS = {
         ["--cache-tokens", 6],
         "44 of them for the prompt",
     ),
+    "a second look without scores": (["--moments", "1", "--second-look"], "--second-look means nothing to --moments"),
     "no tokens": (["--cache-tokens", 0], "cache_tokens=0"),
     "a budget below the coarsest level": (["--cache-tokens", 60, "--chunk-frames", 2], "cache_tokens=60 is too small"),
     "a level that nothing reads": (["--levels", "2,8,32"], "nothing would read level 8 of 2,8,32"),

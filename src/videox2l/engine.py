@@ -11,6 +11,7 @@ import torch
 
 from videox2l.answering.answer import Answer
 from videox2l.answering.generation import Generation
+from videox2l.answering.second_look import look_twice
 from videox2l.answering.stream import AnswerStream, Clock
 from videox2l.checks import check_kind, check_number, check_question, check_text
 from videox2l.compression.base import Compressor
@@ -52,6 +53,8 @@ class VideoX2L:
     encoder: the dual encoder that embeds frames for the contrastive oracle; none by default.
     reads_times: whether times that a question names, as "at 1:23", come before the oracle's scores (see `TimeOracle`);
         they do by default.
+    second_look: whether an answer that the model is unsure how to begin is decoded anew, once, from a cache with four
+        times the detail; it says what that cost. Off by default.
     store: where indexes are kept; the user's cache directory by default.
     processor: of a transformers model, as AutoProcessor gives it.
     Raises: SettingsError for settings that contradict each other; ModelError for a model that can't be driven.
@@ -64,6 +67,7 @@ class VideoX2L:
     selector: str | Selector = "top_k"
     encoder: DualEncoder | None = None
     reads_times: bool = True
+    second_look: bool = False
     store: Store = field(default_factory=lambda: open_store("disk"))
     processor: InitVar[Any] = None
 
@@ -83,7 +87,12 @@ class VideoX2L:
             )
         self.compressor = self.compressor or compressor_for(self.model)
         oracle = make_oracle(self.oracle, encoder=self.encoder)
-        make_selector(self.selector).check(self.compressor.levels, oracle.levels)
+        selector = make_selector(self.selector)
+        selector.check(self.compressor.levels, oracle.levels)
+        if self.second_look and not selector.needs_scores:
+            raise SettingsError(
+                f"a second look needs scores, and the selector {SELECTORS.name(selector)} reads none: leave one out"
+            )
 
     def __repr__(self) -> str:
         levels = ",".join(map(str, self.compressor.levels))
@@ -199,11 +208,24 @@ class VideoX2L:
         alone = self._alone_notes if history else ()
         ids = self.model.question_ids(question, () if alone else history)
         self._check_length(len(ids))
+        selector = make_selector(selector or self.selector)
         with clock("relevance"), torch.no_grad():
-            selection = self._select(index, question, oracle or self.oracle, selector or self.selector)
+            selection = self._select(index, question, oracle or self.oracle, selector)
         room = len(ids) + min(generation.max_new_tokens, self.model.max_positions)  # a longer answer makes its own room
-        with clock("load"), torch.no_grad():
-            cache = load_cache(self.model, index, selection.levels, room)
+        first_look = None
+        if self.second_look and selection.scores is not None:
+            selection, cache, first_look = look_twice(
+                model=self.model,
+                index=index,
+                selection=selection,
+                widened=selector.widened,
+                ids=ids,
+                room=room,
+                clock=clock,
+            )
+        else:
+            with clock("load"), torch.no_grad():
+                cache = load_cache(self.model, index, selection.levels, room)
         context = self._context_notes(cache.next_position + len(ids))
         selection = replace(selection, notes=(*alone, *selection.notes, *context))
         return AnswerStream(
@@ -216,6 +238,7 @@ class VideoX2L:
             generation=generation,
             clock=clock,
             finished=finished,
+            first_look=first_look,
         )
 
     def chat(self, video: Any) -> Chat:

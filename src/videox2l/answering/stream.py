@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
-from videox2l.answering.answer import Answer
+from videox2l.answering.answer import Answer, FirstLook
 from videox2l.answering.generation import Generation, generate, stream_text
 from videox2l.answering.moments import answer_moments
 from videox2l.index.video_index import ChunkEntry, VideoIndex
@@ -58,6 +58,7 @@ class AnswerStream:
     generation: how the answer is decoded.
     clock: goes on from what was done before.
     finished: called once with the finished answer.
+    first_look: what was read before, if this is a second look.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class AnswerStream:
         generation: Generation,
         clock: Clock,
         finished: Callable[[Answer], None] = lambda _: None,
+        first_look: FirstLook | None = None,
     ):
         self._clock, self._tell_finished = clock, finished
         self._pieces = stream_text(generate(model, cache, ids, generation), model.tokenizer, generation.stop)
@@ -94,6 +96,7 @@ class AnswerStream:
             selection=selection,
             index=index,
             notes=(*index.notes, *selection.notes, *notes),
+            first_look=first_look,
         )
 
     def __iter__(self) -> Iterator[str]:

@@ -325,6 +325,10 @@ class EngineOptions(IndexOptions):
     cache_memory: Annotated[
         str | None, more(metavar="SIZE", help="The same in memory: 800MB, 2GB. The question and the answer add to it.")
     ] = None
+    second_look: Annotated[
+        bool,
+        more("--second-look", help="If the model is unsure how to begin, read four times the detail and answer anew."),
+    ] = False
     seed: Annotated[int, more(metavar="N", help="Random seed, for sampling and the random oracle. Default: 0.")] = 0
 
     def engine(self) -> VideoX2L:
@@ -332,7 +336,12 @@ class EngineOptions(IndexOptions):
 
         Raises: SettingsError, ModelError, StoreError.
         """
-        settings = {"oracle": self.oracle, "selector": self._selector(), "reads_times": not self.no_times}
+        settings = {
+            "oracle": self.oracle,
+            "selector": self._selector(),
+            "reads_times": not self.no_times,
+            "second_look": self.second_look,
+        }
         make_oracle("random", smoothing=self.smoothing)
         engine = self._load(settings)
         named = make_oracle(engine.oracle, encoder=engine.encoder)
@@ -364,9 +373,11 @@ class EngineOptions(IndexOptions):
             ("--moments", self.moments, name == "manual"),
             ("--oracle", self.oracle, needs_scores),
             ("--smoothing", self.smoothing or None, needs_scores),
+            ("--second-look", "" if self.second_look else None, needs_scores),
         ):
             if value is not None and not is_used:
-                raise SettingsError(f"{option} {value} means nothing to {because}: leave one of them out")
+                asked = f"{option} {value}".rstrip()
+                raise SettingsError(f"{asked} means nothing to {because}: leave one of them out")
         settings: dict[str, Any] = {
             "k": self.k,
             "cache_tokens": self.cache_tokens,

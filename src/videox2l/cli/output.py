@@ -103,6 +103,11 @@ def print_details(answer: Answer, verbose: bool) -> None:
     console.print(
         f"[dim]cache: {answer.cache_tokens} of {answer.full_cache_tokens} tokens ({times_smaller:.1f}x smaller)[/dim]"
     )
+    if (first := answer.first_look) is not None:
+        console.print(
+            f"[dim]second look: the first one, at {first.cache_tokens} tokens, left the model unsure (margin "
+            f"{first.margin:.2f}) and took {first.seconds:.2f} s[/dim]"
+        )
     for note in answer.notes[len(answer.index.notes) :]:
         console.print(f"[yellow]note: {note}[/yellow]")
     if verbose:

@@ -175,6 +175,7 @@ class VideoInWork:
             "video": self._video.identity,
             "sampling": asdict(self._sampling),
             "reads_times": self._engine.reads_times,
+            "second_look": self._engine.second_look,
             "setting": setting.to_json(),
             "equal_size": equal and self._settings[equal].to_json(),
             "question": [item.text, item.times_s],
