@@ -42,6 +42,7 @@ def check(value: object, kind: Any, where: str) -> None:
         (["ask", "What digit is on the red star?"], AnswerJson),
         (["ask", "What digit is on the red star?", "--selector", "even"], AnswerJson),
         (["ask", "What digit is on the red star?", "--oracle", "random"], AnswerJson),
+        (["ask", "How many red shapes appear?", "--second-look"], AnswerJson),
         (["index"], IndexJson),
         (["find", "orange heart"], FindJson),
     ],

@@ -13,8 +13,9 @@ import pytest
 import torch
 from rich.console import Console
 
-from videox2l import FRESH, Answer, Budget, Even, OneLevel, SummaryTokens, TopK, VideoIndex, VideoX2L
+from videox2l import FRESH, Adaptive, Answer, Even, OneLevel, SummaryTokens, TopK, VideoIndex, VideoX2L
 from videox2l.compression.fresh import Fresh
+from videox2l.compression.registry import COMPRESSORS
 from videox2l.compression.summary_tokens import SummaryCompression
 from videox2l.errors import SettingsError
 from videox2l.evaluation.answers_file import AnswersFile
@@ -23,14 +24,17 @@ from videox2l.evaluation.intervals import mean_accuracy, mean_difference, wilson
 from videox2l.evaluation.needles import NeedleEvaluation, NeedleItem, evaluate_needles
 from videox2l.evaluation.question_set import Item, words
 from videox2l.evaluation.result import EvaluationResult
-from videox2l.evaluation.settings import Setting, comparison, frame_settings
+from videox2l.evaluation.settings import Setting, comparison, frame_settings, of_size
 from videox2l.evaluation.table import evaluation_table
 from videox2l.models.base import MLLM, Turn
+from videox2l.models.load import load_model
 from videox2l.models.video_xl.adapter import VideoXL
 from videox2l.oracles.base import Oracle
+from videox2l.store import RamStore
 from videox2l.synthesis.plan import NeedlePlan, NeedleSettings
 from videox2l.synthesis.questions import TASKS
 from videox2l.synthesis.writer import VideoFormat
+from videox2l.testing import tiny_models
 from videox2l.types import KV
 
 SMALL = NeedleEvaluation(
@@ -64,6 +68,28 @@ def test_the_one_level_has_the_cache_size_of_the_setting_it_stands_against(resul
     assert equal.cache_tokens == pytest.approx(method.cache_tokens, rel=0.1)
     assert result["full"].times_smaller == 1.0
     assert result["fine"].times_smaller == pytest.approx(2, rel=0.05)
+
+
+def test_the_one_level_follows_a_setting_whose_size_follows_the_question(video_xl):
+    settings = (
+        Setting("adaptive", oracle="random", selector=Adaptive(), chunk_frames=2),
+        Setting("equal", chunk_frames=2, same_size_as="adaptive"),
+    )
+    result = evaluate_needles(VideoX2L(video_xl), settings, replace(SMALL, videos=1))
+    sizes = [outcome.cache_tokens for outcome in result["adaptive"].outcomes]
+    equal = [outcome.cache_tokens for outcome in result["equal"].outcomes]
+    assert len(set(sizes)) > 1
+    assert equal == pytest.approx(sizes, rel=0.15)
+
+
+def test_text_among_the_frames_counts_in_the_size_of_one_level(tmp_path: Path, made_clip: Path):
+    """Qwen3-VL writes times, which no level compresses."""
+    model = load_model(tiny_models.build("qwen3_vl", tmp_path), device="cpu")
+    engine = VideoX2L(model, COMPRESSORS.make("keydiff", levels=(2, 8)), store=RamStore(), chunk_frames=4)
+    index = engine.index(made_clip)
+    one = of_size(Setting.of(engine), index, index.tokens((2,) * len(index.entries)))
+    assert one.compressor.levels == (2,)
+    assert one.selector == OneLevel(2)
 
 
 def test_evaluations_repeat_exactly(result: EvaluationResult, video_xl):
@@ -294,11 +320,11 @@ def test_one_level_everywhere_has_no_exception_for_the_first_and_last_chunk(vide
 
 
 def test_a_budget_is_compared_without_settings_that_need_a_k():
-    settings = comparison(Setting("2x/8x/32x, probe", SummaryTokens((2, 8, 32)), "probe", Budget(500)), False)
+    settings = comparison(Setting("2x/8x/32x, probe", SummaryTokens((2, 8, 32)), "probe", Adaptive(500)), False)
     names = [setting.name for setting in settings]
     assert names[:4] == ["2x everywhere", "2x/8x/32x, probe", "2x/8x/32x, attention", "2x/8x/32x, random"]
     assert not any("evenly" in name for name in names)
-    assert all(setting.selector == Budget(500) for setting in settings[1:4])
+    assert all(setting.selector == Adaptive(500) for setting in settings[1:4])
 
 
 def test_the_default_evaluation_is_of_the_model_as_it_is_published(video_xl_2):

@@ -20,6 +20,7 @@ GENERATED: dict[str, Callable[[], str]] = {
     "sizes": cache(sizes_table),
     "answer_json": partial(fields_table, "AnswerJson"),
     "chat_moments_json": partial(fields_table, "ChatMomentsJson"),
+    "first_look_json": partial(fields_table, "LookJson"),
     "moment_json": partial(fields_table, "MomentJson"),
     "cue_json": partial(fields_table, "CueJson"),
     "chunk_json": partial(fields_table, "ChunkJson"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import InitVar, dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,14 +12,14 @@ import torch
 from videox2l.answering.answer import Answer
 from videox2l.answering.generation import Generation
 from videox2l.answering.prompt_subtitles import cues_for_prompt, question_with
-from videox2l.answering.stream import AnswerStream, Clock
+from videox2l.answering.second_look import look_twice
+from videox2l.answering.stream import AnswerStream, Clock, load_selection
 from videox2l.checks import check_kind, check_number, check_question, check_text
 from videox2l.compression.base import Compressor
 from videox2l.compression.registry import compressor_for, refuse_kvs
 from videox2l.errors import QuestionError, SettingsError
 from videox2l.find import find_in
 from videox2l.index.builder import IndexProgress, index_video
-from videox2l.index.reload import load_cache
 from videox2l.index.spec import IndexSpec
 from videox2l.index.video_index import VideoIndex
 from videox2l.levels import level_list
@@ -66,6 +65,8 @@ class VideoX2L:
         first in the question's script, else the first of all.
     subtitles_in_prompt: whether what is said around the selected moments stands before the question as text; not by
         default.
+    second_look: whether an answer that the model is unsure how to begin is decoded anew, once, from a cache with four
+        times the detail; it says what that cost. Off by default.
     store: where indexes are kept; the user's cache directory by default.
     processor: of a transformers model, as AutoProcessor gives it.
     Raises: SettingsError for settings that contradict each other; ModelError for a model that can't be driven.
@@ -81,6 +82,7 @@ class VideoX2L:
     reads_subtitles: bool = True
     subtitle_language: str | None = None
     subtitles_in_prompt: bool = False
+    second_look: bool = False
     store: Store = field(default_factory=lambda: open_store("disk"))
     processor: InitVar[Any] = None
 
@@ -107,7 +109,12 @@ class VideoX2L:
         oracle = make_oracle(self.oracle, encoder=self.encoder)
         if not self.model.reuses_kvs:
             self.selector = self._fitted(self.selector)
-        make_selector(self.selector).check(self.compressor.levels, oracle.levels)
+        selector = make_selector(self.selector)
+        selector.check(self.compressor.levels, oracle.levels)
+        if self.second_look and not selector.needs_scores:
+            raise SettingsError(
+                f"a second look needs scores, and the selector {SELECTORS.name(selector)} reads none: leave one out"
+            )
 
     def __repr__(self) -> str:
         levels = level_list(self.compressor.levels)
@@ -229,21 +236,26 @@ class VideoX2L:
         history = () if alone else history
         ids = self.model.question_ids(question, history)
         self._check_length(len(ids))
+        selector = make_selector(selector or self.selector)
         with clock("relevance"), torch.no_grad():
-            selection = self._select(index, question, oracle or self.oracle, selector or self.selector)
+            selection = self._select(index, question, oracle or self.oracle, selector)
         cues, cut = self._prompt_cues(index, question, selection, self.model.max_positions - len(ids))
         if cues:
             ids = self.model.question_ids(question_with(cues, question), history)
         room = len(ids) + min(generation.max_new_tokens, self.model.max_positions)  # a longer answer makes its own room
-        with clock("load"), torch.no_grad():
-            cache = load_cache(
-                self.model,
-                index,
-                selection.levels,
-                room,
-                frames=selection.chosen_frames,
-                while_prefilling=partial(clock, "prefill"),
+        first_look = None
+        if self.second_look and selection.scores is not None:
+            selection, cache, first_look = look_twice(
+                model=self.model,
+                index=index,
+                selection=selection,
+                widened=selector.widened,
+                ids=ids,
+                room=room,
+                clock=clock,
             )
+        else:
+            cache = load_selection(self.model, index, selection, room, clock)
         context = self._context_notes(cache.next_position + len(ids))
         selection = replace(selection, notes=(*alone, *selection.notes, *cut, *context))
         return AnswerStream(
@@ -257,6 +269,7 @@ class VideoX2L:
             generation=generation,
             clock=clock,
             finished=finished,
+            first_look=first_look,
         )
 
     def chat(self, video: Any) -> Chat:

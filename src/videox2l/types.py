@@ -130,6 +130,12 @@ class VideoTokens:
         frame = torch.zeros(len(embeddings), dtype=torch.long, device=embeddings.device)
         return cls(embeddings, positions, torch.ones_like(frame, dtype=torch.bool), frame)
 
+    @classmethod
+    def of_mask(cls, is_text: Tensor) -> VideoTokens:
+        """Tokens of which no more is known than which are text, bool (n,): to count with."""
+        count = torch.arange(len(is_text))
+        return cls(torch.empty(len(is_text), 0), count, is_text, torch.zeros_like(count))
+
     def __len__(self) -> int:
         return self.embeddings.shape[0]
 

@@ -17,6 +17,20 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+@dataclass(frozen=True)
+class FirstLook:
+    """What was read before a second look, and how unsure the model was with it.
+
+    margin: by how much the likeliest first token of the answer was more probable than the next one, from 0 to 1.
+    cache_tokens: prompt and video tokens in the cache.
+    seconds: what loading it and reading the question took; the answer's timings have it too.
+    """
+
+    margin: float
+    cache_tokens: int
+    seconds: float
+
+
 @dataclass(frozen=True, repr=False)
 class Answer:
     """An answer to one question.
@@ -31,6 +45,7 @@ class Answer:
     question: what was asked. selection: each chunk's level, and what chose it. index: of the video.
     notes: what the user should know, as words the model has no token for.
     cues: the subtitles whose text stood before the question.
+    first_look: what a second look cost; None where there was none.
     """
 
     text: str
@@ -46,6 +61,7 @@ class Answer:
     index: VideoIndex
     notes: tuple[str, ...] = ()
     cues: tuple[Cue, ...] = ()
+    first_look: FirstLook | None = None
 
     def __repr__(self) -> str:
         at = ", ".join(clock(moment.start_s if moment.peak_s is None else moment.peak_s) for moment in self.moments)
@@ -67,6 +83,7 @@ class Answer:
             "chunks": [asdict(chunk) | {"level": plain_level(chunk.level)} for chunk in self.chunks],
             "cache_tokens": self.cache_tokens,
             "full_cache_tokens": self.full_cache_tokens,
+            "first_look": None if self.first_look is None else asdict(self.first_look),
             "timings_s": {stage: round(seconds, 4) for stage, seconds in self.timings_s.items()},
             "model": self.model,
             "index_reused": self.index_reused,

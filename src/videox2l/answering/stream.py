@@ -6,12 +6,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import torch
 
-from videox2l.answering.answer import Answer
+from videox2l.answering.answer import Answer, FirstLook
 from videox2l.answering.generation import Generation, generate, stream_text
 from videox2l.answering.moments import answer_moments
+from videox2l.index.reload import load_cache
 from videox2l.index.video_index import ChunkEntry, VideoIndex
 from videox2l.kv.cache import KVCache
 from videox2l.models.base import MLLM
@@ -36,6 +38,22 @@ class Clock:
             took_s = time.perf_counter() - started
             self.seconds[stage] = self.seconds.get(stage, 0.0) + took_s - self._inner_s
             self._inner_s = before_s + took_s
+
+
+def load_selection(model: MLLM, index: VideoIndex, selection: Selection, room: int, clock: Clock) -> KVCache:
+    """The cache of a selection; re-loading and fresh prefill are timed apart.
+
+    room: tokens to leave space for behind the video.
+    """
+    with clock("load"), torch.no_grad():
+        return load_cache(
+            model,
+            index,
+            selection.levels,
+            room,
+            frames=selection.chosen_frames,
+            while_prefilling=partial(clock, "prefill"),
+        )
 
 
 def chunk_report(entry: ChunkEntry, selection: Selection) -> ChunkReport:
@@ -64,6 +82,7 @@ class AnswerStream:
     generation: how the answer is decoded.
     clock: goes on from what was done before.
     finished: called once with the finished answer.
+    first_look: what was read before, if this is a second look.
     """
 
     def __init__(
@@ -79,6 +98,7 @@ class AnswerStream:
         generation: Generation,
         clock: Clock,
         finished: Callable[[Answer], None] = lambda _: None,
+        first_look: FirstLook | None = None,
     ):
         self._clock, self._tell_finished = clock, finished
         self._pieces = stream_text(generate(model, cache, ids, generation), model.tokenizer, generation.stop)
@@ -102,6 +122,7 @@ class AnswerStream:
             selection=selection,
             index=index,
             notes=(*index.notes, *selection.notes, *notes),
+            first_look=first_look,
         )
 
     def __iter__(self) -> Iterator[str]:

@@ -79,6 +79,19 @@ class SamplingJson(TypedDict):
     fps: float | None
 
 
+class LookJson(TypedDict):
+    """What `--second-look` cost, where a second look was taken.
+
+    margin: by how much the likeliest first token of the answer was more probable than the next one at the first look.
+    cache_tokens: tokens of prompt and video that were read for it.
+    seconds: what loading them and reading the question took; `timings_s` has it too.
+    """
+
+    margin: float
+    cache_tokens: int
+    seconds: float
+
+
 class AnswerJson(TypedDict):
     """One answer: `ask --json` and `chat --json` print one a line.
 
@@ -97,6 +110,7 @@ class AnswerJson(TypedDict):
     chunks: how every chunk was read, in temporal order.
     cache_tokens: tokens of prompt and video in the cache that the answer was decoded from.
     full_cache_tokens: the same without compression.
+    first_look: what was read before, if the answer is a second look; else null.
     timings_s: seconds by stage; `prefill` is that of chunks read fresh.
     model: the model's name.
     index_reused: whether the store had the index already.
@@ -117,6 +131,7 @@ class AnswerJson(TypedDict):
     chunks: list[ChunkJson]
     cache_tokens: int
     full_cache_tokens: int
+    first_look: LookJson | None
     timings_s: dict[str, float]
     model: str
     index_reused: bool

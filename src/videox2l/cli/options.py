@@ -5,6 +5,7 @@ Nothing here imports torch at first, so that `videox2l --help` is instant.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -370,7 +371,7 @@ class EngineOptions(IndexOptions):
             metavar="NAME",
             callback=known(SELECTORS),
             autocompletion=completion.selectors,
-            help="How chunks are chosen: top_k (default), budget, manual, even or one_level; or frames instead of "
+            help="How chunks are chosen: top_k (default), adaptive, manual, even or one_level; or frames instead of "
             "chunks: frames_uniform, frames_top_k, frames_aks, frames_bolt or frames_adaq.",
         ),
     ] = None
@@ -382,10 +383,17 @@ class EngineOptions(IndexOptions):
         ),
     ] = None
     cache_tokens: Annotated[
-        int | None, more(metavar="N", help="Choose as many chunks as fit into a cache of N tokens.")
+        int | None, more(metavar="N", help="Largest cache that an answer may take, in tokens of prompt and video.")
+    ] = None
+    cache_memory: Annotated[
+        str | None, more(metavar="SIZE", help="The same in memory: 800MB, 2GB. The question and the answer add to it.")
     ] = None
     leave_out: Annotated[
         bool, more("--leave-out", help="Read nothing of the chunks that are not chosen. Default: their coarsest level.")
+    ] = False
+    second_look: Annotated[
+        bool,
+        more("--second-look", help="If the model is unsure how to begin, read four times the detail and answer anew."),
     ] = False
     seed: Annotated[int, more(metavar="N", help="Random seed, for sampling and the random oracle. Default: 0.")] = 0
 
@@ -401,6 +409,7 @@ class EngineOptions(IndexOptions):
             "reads_subtitles": not self.no_subtitles,
             "subtitle_language": self.subtitle_language,
             "subtitles_in_prompt": self.subtitles_in_prompt,
+            "second_look": self.second_look,
         }
         if self.no_subtitles and self.subtitles_in_prompt:
             raise SettingsError("--subtitles-in-prompt and --no-subtitles contradict each other: leave one of them out")
@@ -422,23 +431,32 @@ class EngineOptions(IndexOptions):
         elif self.moments is not None:
             name, because = "manual", "--moments"
         elif self.cache_tokens is not None:
-            name, because = "budget", "--cache-tokens"
+            name, because = "adaptive", "--cache-tokens"
+        elif self.cache_memory is not None:
+            name, because = "adaptive", "--cache-memory"
         else:
             name, because = "top_k", "top_k, the default selector"
         known, needs_scores = SELECTORS.settings(name), SELECTORS[name].needs_scores
         for option, value, is_used in (
             ("--k", self.k, "k" in known),
             ("--cache-tokens", self.cache_tokens, "cache_tokens" in known),
+            ("--cache-memory", self.cache_memory, "cache_bytes" in known),
             ("--moments", self.moments, name == "manual"),
             ("--oracle", self.oracle, needs_scores),
             ("--smoothing", self.smoothing or None, needs_scores),
             ("--leave-out", "" if self.leave_out else None, "leaves_out" in known),
+            ("--second-look", "" if self.second_look else None, needs_scores),
         ):
             if value is not None and not is_used:
                 said = f"{option} {value}".strip()
                 raise SettingsError(f"{said} means nothing to {because}: leave one of them out")
-        settings: dict[str, Any] = {"k": self.k, "cache_tokens": self.cache_tokens, "fine_edges": self.edges}
-        settings["leaves_out"] = True if self.leave_out else None
+        settings: dict[str, Any] = {
+            "k": self.k,
+            "cache_tokens": self.cache_tokens,
+            "cache_bytes": None if self.cache_memory is None else size(self.cache_memory, "--cache-memory"),
+            "fine_edges": self.edges,
+            "leaves_out": True if self.leave_out else None,
+        }
         settings = {setting: value for setting, value in settings.items() if value is not None}
         return Manual.parse(self.moments or "", **settings) if name == "manual" else SELECTORS.make(name, **settings)
 
@@ -491,6 +509,14 @@ def levels_of(text: str) -> tuple[Level, ...]:
     if first != name:
         return numbers(text, "--levels", "2,32 or fresh,32")
     return (FRESH, *numbers(ratios, f"--levels {name},", "fresh,32")) if comma else (FRESH,)
+
+
+def size(text: str, option: str) -> int:
+    """Bytes, as an option has them: "800MB", "1.5 GiB", "4096". Raises: SettingsError."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(I?)B?\s*", text.upper())
+    if match is None or float(match[1]) == 0:
+        raise SettingsError(f"{option} {text!r} is not a size: write for example 800MB or 2GB")
+    return int(float(match[1]) * (1024 if match[3] else 1000) ** " KMGT".index(match[2] or " "))
 
 
 def numbers(text: str, option: str, example: str) -> tuple[int, ...]:

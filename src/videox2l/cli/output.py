@@ -111,6 +111,11 @@ def print_details(answer: Answer, verbose: bool) -> None:
     )
     if (subtitles := answer.selection.subtitles) is not None:
         console.print(f"[dim]chosen by the words of {escape(subtitles)}[/dim]")
+    if (first := answer.first_look) is not None:
+        console.print(
+            f"[dim]second look: the first one, at {first.cache_tokens} tokens, left the model unsure (margin "
+            f"{first.margin:.2f}) and took {first.seconds:.2f} s[/dim]"
+        )
     for note in answer.notes[len(answer.index.notes) :]:
         console.print(f"[yellow]note: {note}[/yellow]")
     if verbose:

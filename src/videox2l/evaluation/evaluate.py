@@ -22,7 +22,7 @@ from videox2l.evaluation.result import EvaluationResult, Outcome, SettingResult
 from videox2l.evaluation.settings import Setting, check_settings, comparison, of_size
 from videox2l.index.builder import IndexProgress
 from videox2l.index.video_index import VideoIndex
-from videox2l.levels import level_name
+from videox2l.levels import Level, level_name
 from videox2l.models.base import MLLM, Turn
 from videox2l.selection.registry import make_selector
 from videox2l.selection.top_k import TopK
@@ -139,9 +139,10 @@ class VideoInWork:
         self._engine, self._video, self._sampling, self._progress = engine, video, sampling, progress
         self._generation, self._kept = generation, kept
         self._settings = {setting.name: setting for setting in settings}
-        self._indexes: dict[str, tuple[Setting, VideoX2L, VideoIndex]] = {}
-        self._index_s: dict[str, float] = {}
+        self._indexes: dict[tuple[str, tuple[Level, ...]], tuple[VideoX2L, VideoIndex]] = {}
         self._cache_tokens: dict[tuple[str, Item], int] = {}
+        self._of_size: dict[tuple[str, int], Setting] = {}
+        self._index_s: dict[str, float] = {}
         self._path: Path | None = None
         self._open = ExitStack()
 
@@ -184,6 +185,7 @@ class VideoInWork:
                 self._engine.subtitle_language,
                 self._engine.subtitles_in_prompt,
             ],
+            "second_look": self._engine.second_look,
             "setting": setting.to_json(),
             "equal_size": equal and [self._settings[equal].to_json(), self._budget(setting, item)],
             "question": [item.text, item.times_s],
@@ -193,8 +195,9 @@ class VideoInWork:
         return digest(depends)
 
     def _new_answer(self, setting: Setting, item: Item, history: tuple[Turn, ...]) -> GivenAnswer:
-        sized, engine, index = self._indexed(setting)
-        selector, budget = make_selector(engine.selector), self._budget(setting, item)
+        sized, budget = self._sized(setting, item), self._budget(setting, item)
+        engine, index = self._indexed(sized)
+        selector = make_selector(engine.selector)
         if budget is not None:
             selector = replace(selector, cache_tokens=budget)  # type: ignore[call-arg]  # as `has_budget` says
         started = time.perf_counter()
@@ -218,20 +221,27 @@ class VideoInWork:
             return None
         return self._cache_tokens[setting.same_size_as, item]
 
-    def _indexed(self, setting: Setting) -> tuple[Setting, VideoX2L, VideoIndex]:
-        """A setting, with its level if it is to be as large as another one; its engine; and its index of the video."""
-        if setting.name not in self._indexes:
+    def _sized(self, setting: Setting, item: Item) -> Setting:
+        """A setting, with its one level if it is to be as large as another one was for this question."""
+        if setting.same_size_as is None or setting.has_budget:
+            return setting
+        size = self._cache_tokens[setting.same_size_as, item]
+        if (setting.name, size) not in self._of_size:
+            _, index = self._indexed(self._settings[setting.same_size_as])
+            self._of_size[setting.name, size] = of_size(setting, index, size)
+        return self._of_size[setting.name, size]
+
+    def _indexed(self, setting: Setting) -> tuple[VideoX2L, VideoIndex]:
+        """A setting's engine, and its index of the video."""
+        made = setting.name, setting.compressor.levels
+        if made not in self._indexes:
             if self._path is None:
                 self._path = self._open.enter_context(self._video.at_hand())
-            sized = setting
-            if setting.same_size_as is not None and not setting.has_budget:
-                other, _, index = self._indexed(self._settings[setting.same_size_as])
-                sized = of_size(setting, other, index)
-            engine = sized.engine(self._engine)
+            engine = setting.engine(self._engine)
             index = engine.index(self._path, self._sampling, self._progress)
             self._index_s.setdefault(index.key, index.seconds)
-            self._indexes[setting.name] = sized, engine, index
-        return self._indexes[setting.name]
+            self._indexes[made] = engine, index
+        return self._indexes[made]
 
 
 def recall(answer: Answer, times_s: tuple[float, ...], setting: Setting) -> dict[str, float]:

@@ -6,22 +6,23 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import torch
-
 from videox2l.compression.base import Compressor, Passes
 from videox2l.compression.fresh import Fresh
 from videox2l.compression.registry import COMPRESSORS
 from videox2l.engine import VideoX2L
 from videox2l.errors import SettingsError
+from videox2l.index.format import read_is_text
 from videox2l.index.video_index import VideoIndex
 from videox2l.levels import FRESH, Level, level_name, plain_level
 from videox2l.oracles.base import Oracle
+from videox2l.selection.adaptive import Adaptive
 from videox2l.selection.base import Selector
 from videox2l.selection.even import Even
 from videox2l.selection.frames.base import FrameSelector
 from videox2l.selection.one_level import OneLevel
 from videox2l.selection.registry import SELECTORS, make_selector
 from videox2l.selection.top_k import TopK
+from videox2l.types import VideoTokens
 
 FRAME_METHODS = ("uniform", "top_k")
 """How frames are selected in a comparison, if the user does not say."""
@@ -39,8 +40,8 @@ class Setting:
     selector: what chooses each chunk's level, where there are several; the 3 best chunks by default.
     chunk_frames: frames in a chunk, or the first chunks' sizes one by one, the last one repeated; 10 by default.
     same_size_as: the name of an earlier setting. A selector with a budget, `cache_tokens`, then has for every question
-        what that setting's cache had; with any other, all chunks are read at the one level whose cache comes closest to
-        that setting's in size. None, the default, leaves levels and budget as they are.
+        what that setting's cache had; with any other, for every question all chunks are read at the one level whose
+        cache comes closest in size to that setting's. None, the default, leaves levels and budget as they are.
     """
 
     name: str
@@ -59,7 +60,10 @@ class Setting:
             name += " everywhere"
         else:
             name += f", {engine.oracle}" if selector.needs_scores else ""
-            name += f", k={selector.k}" if isinstance(selector, TopK) and selector.fine_edges else f", {selector}"
+            if isinstance(selector, TopK) and selector.fine_edges:
+                name += f", k={selector.k}"
+            else:
+                name += ", adaptive" if selector == Adaptive() else f", {selector}"
         return cls(name, engine.compressor, engine.oracle, selector, engine.chunk_frames)
 
     @property
@@ -186,6 +190,9 @@ def other_choices(method: Setting, name: str, has_encoder: bool) -> Iterator[Set
         chosen = method.selector
         even = Even(chosen.k, fine_edges=chosen.fine_edges, leaves_out=chosen.leaves_out)
         yield replace(method, name=f"{name}, evenly spaced", selector=even)
+    if isinstance(method.selector, Adaptive) and len(method.compressor.levels) == 2:
+        yield replace(method, name=f"{name}, k=3", selector=TopK(3))
+        yield replace(method, name=f"{name}, evenly spaced", selector=Even(3))
 
 
 def other_passes(method: Setting, name: str) -> Iterator[Setting]:
@@ -214,17 +221,16 @@ def check_settings(settings: tuple[Setting, ...], engine: VideoX2L) -> None:
         setting.engine(engine)
 
 
-def of_size(setting: Setting, other: Setting, index: VideoIndex) -> Setting:
-    """The setting with the one level whose cache comes closest to that of another setting.
+def of_size(setting: Setting, index: VideoIndex, cache_tokens: int) -> Setting:
+    """The setting with the one level whose cache comes closest to a size.
 
-    index: a video's index under the other setting.
+    index: of the video, at any levels. cache_tokens: the size, with the prompt.
     """
-    scores = torch.zeros(len(index.entries)) if other.selector.needs_scores else None
-    selection = other.selector.select(scores, index)
-    target = index.tokens(selection.levels, selection.chosen_frames) - len(index.prompt)
+    shelf = index.store.shelf(index.key)
+    chunks = [VideoTokens.of_mask(read_is_text(shelf, chunk)) for chunk in range(len(index.entries))]
 
-    def tokens(level: int) -> int:
-        return sum(max(1, round(entry.raw_tokens / level)) for entry in index.entries)
+    def size(level: int) -> int:
+        return len(index.prompt) + sum(setting.compressor.predicted_tokens(chunk, level) for chunk in chunks)
 
-    largest = max(entry.raw_tokens for entry in index.entries)
-    return setting.at_one_level(min(range(1, largest + 1), key=lambda level: abs(tokens(level) - target)))
+    levels = range(1, max(map(len, chunks)) + 1)
+    return setting.at_one_level(min(levels, key=lambda level: abs(size(level) - cache_tokens)))

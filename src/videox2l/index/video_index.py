@@ -138,6 +138,12 @@ class VideoIndex:
         return replace(self, subtitles=source.tracks, notes=(*self.notes, *source.notes))
 
     @property
+    def token_bytes(self) -> int:
+        """Bytes that the keys and values of one token take in a cache."""
+        keys = self.prompt.keys
+        return 2 * keys.shape[0] * keys.shape[1] * keys.shape[3] * keys.element_size()
+
+    @property
     def full_tokens(self) -> int:
         """KVs per layer and head in an uncompressed cache, the prompt included."""
         return len(self.prompt) + sum(entry.raw_tokens for entry in self.entries)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from videox2l.checks import check_number
@@ -14,6 +15,9 @@ from videox2l.errors import SettingsError
 from videox2l.index.video_index import VideoIndex
 from videox2l.levels import NOTHING, Level, level_list
 from videox2l.types import Scores, Selection
+
+WIDER = 4
+"""Times as much detail that a widened selection reads."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +60,38 @@ class Selector(ABC):
         if unread and not self.uses_middle_levels:
             raise SettingsError(
                 f"nothing would read level {unread[0]} of {level_list(levels)}: {type(self).__name__} chooses the "
-                "finest and the coarsest; pass two levels, or a selector that reads them all, such as budget"
+                "finest and the coarsest; pass two levels, or a selector that reads them all, such as adaptive"
             )
+
+    def most_tokens(self, index: VideoIndex) -> int | None:
+        """Tokens of prompt and video that a selection may have, where the user set a limit."""
+        return None
+
+    def widened(self, selection: Selection, index: VideoIndex) -> Selection | None:
+        """A selection with about WIDER times the detail: further chunks at the finest level, the best first.
+
+        None where nothing was scored, all is read in full detail already, or the limit of tokens has no room for more.
+        """
+        if selection.scores is None:
+            return None
+        finest, limit = index.levels[0], self.most_tokens(index)
+        used, frames = index.tokens(selection.levels, selection.chosen_frames), dict(selection.chosen_frames)
+        levels, moments = list(selection.levels), list(selection.moments)
+        coarsest = index.tokens((NOTHING if NOTHING in levels else index.levels[-1],) * len(levels))
+        enough = coarsest + WIDER * (used - coarsest)
+        for chunk in best_first(torch.tensor(selection.scores)):
+            entry, part = index.entries[chunk], frames.get(chunk)
+            added = entry.tokens_at(finest) - entry.tokens_at(levels[chunk], part)
+            if not added or (limit is not None and used + added > limit):
+                continue
+            frames.pop(chunk, None)
+            levels[chunk], used = finest, used + added
+            moments += [chunk] * (chunk not in moments)
+            if used >= enough:
+                break
+        if (tuple(levels), frames) == (selection.levels, dict(selection.chosen_frames)):
+            return None
+        return replace(selection, levels=tuple(levels), moments=tuple(moments), chosen_frames=frames)
 
     def edges(self, index: VideoIndex) -> frozenset[int]:
         """The chunks that are read at the finest level whatever is chosen."""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 SELECTORS: Registry[Selector] = Registry(
     "selector",
     {
-        "budget": "videox2l.selection.budget:Budget",
+        "adaptive": "videox2l.selection.adaptive:Adaptive",
         "even": "videox2l.selection.even:Even",
         "frames_adaq": "videox2l.selection.frames.adaq:QuasiGaussian",
         "frames_aks": "videox2l.selection.frames.aks:AdaptiveKeyframes",

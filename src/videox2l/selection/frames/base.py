@@ -55,6 +55,10 @@ class FrameSelector(Selector):
         if self.level not in (None, FRESH, 1):
             raise SettingsError(f"level {plain_level(self.level)} has no KVs of single frames: pass fresh or 1")
 
+    def most_tokens(self, index: VideoIndex) -> int | None:
+        """The budget."""
+        return self.cache_tokens
+
     @abstractmethod
     def pick(self, scores: Tensor, count: int) -> Collection[int]:
         """Which frames to read, `count` of them at most.
