@@ -31,7 +31,7 @@ def test_ask_json_prints_one_object_with_the_promised_fields(run: Run, clip: Pat
     assert {"answer", "chunks", "cache_tokens", "full_cache_tokens", "timings_s", "model", "index_reused"} <= set(
         answer
     )
-    named = {"index", "start_s", "end_s", "score", "level", "ratio", "is_chosen"}
+    named = {"index", "start_s", "end_s", "score", "level", "ratio", "is_chosen", "frames_s"}
     assert [set(chunk) for chunk in answer["chunks"]] == [named] * 3
     assert [(chunk["start_s"], chunk["end_s"]) for chunk in answer["chunks"]] == [(0, 2), (2, 4), (4, 6)]
     assert answer["cache_tokens"] < answer["full_cache_tokens"] == 44 + 6 * 144  # prompt bytes, and 144 tokens a frame

@@ -284,7 +284,6 @@ def test_a_method_that_leaves_chunks_out_is_compared_without_ratios_where_it_has
         "full cache",
         "fresh, contrastive",
         "fresh, probe",
-        "fresh, attention",
         "fresh, random",
         "fresh, evenly spaced",
         "frames aks, fresh",

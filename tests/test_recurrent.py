@@ -163,8 +163,13 @@ def test_a_model_in_memory_is_driven_too(directory: Path, model: MLLM, index: Vi
 
 def test_it_is_evaluated_beside_fresh_frames_alone(engine: VideoX2L) -> None:
     settings = comparison(Setting.of(engine), has_encoder=False)
-    assert [setting.name for setting in settings][:2] == ["full cache", "fresh, probe, k=3"]
-    assert "frames uniform, fresh" in [setting.name for setting in settings]
+    assert [setting.name for setting in settings] == [
+        "full cache",
+        "fresh, probe, k=3",
+        "fresh, random",
+        "fresh, evenly spaced",
+        "frames uniform, fresh",
+    ]
     assert {setting.compressor for setting in settings} == {Fresh()}
 
 

@@ -183,7 +183,8 @@ def leaves_out(selector: Selector) -> bool:
 def other_choices(method: Setting, name: str, has_encoder: bool) -> Iterator[Setting]:
     """The same levels, other chunks."""
     if method.selector.needs_scores:
-        for oracle in ["contrastive"] * has_encoder + ["probe", "attention", "random"]:
+        reads_kvs = ["attention"] * method.compressor.makes_kvs
+        for oracle in ["contrastive"] * has_encoder + ["probe", *reads_kvs, "random"]:
             if oracle != method.oracle:
                 yield replace(method, name=f"{name}, {oracle}", oracle=oracle)
     if isinstance(method.selector, TopK):
