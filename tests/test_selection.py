@@ -20,6 +20,11 @@ from videox2l.oracles.qk import QueryKey
 from videox2l.oracles.temporal import Temporal
 from videox2l.selection.adaptive import spread
 from videox2l.selection.base import Selector
+from videox2l.selection.frames.adaq import QuasiGaussian
+from videox2l.selection.frames.aks import AdaptiveKeyframes
+from videox2l.selection.frames.bolt import InverseTransform
+from videox2l.selection.frames.top_k import TopFrames
+from videox2l.selection.frames.uniform import UniformFrames
 from videox2l.selection.registry import SELECTORS, make_selector
 
 SCORES = torch.tensor([0.9, 0.1, 0.5, 0.2, 0.4, 0.8])
@@ -397,11 +402,17 @@ def test_the_engine_reads_the_middle_level_that_a_budget_chooses(engine: VideoX2
 
 
 def test_every_selector_goes_by_its_name() -> None:
-    settings: dict[str, dict[str, Any]] = {"manual": {"chunks": (1,)}}
+    of_frames = {name: {"cache_tokens": 9} for name in SELECTORS.names if name.startswith("frames_")}
+    settings: dict[str, dict[str, Any]] = {"manual": {"chunks": (1,)}} | of_frames
     made = {name: SELECTORS.make(name, **settings.get(name, {})) for name in SELECTORS.names}
     assert made == {
         "adaptive": Adaptive(),
         "even": Even(),
+        "frames_adaq": QuasiGaussian(9),
+        "frames_aks": AdaptiveKeyframes(9),
+        "frames_bolt": InverseTransform(9),
+        "frames_top_k": TopFrames(9),
+        "frames_uniform": UniformFrames(9),
         "manual": Manual((1,)),
         "one_level": OneLevel(),
         "top_k": TopK(3),
