@@ -153,6 +153,11 @@ def read_kv(shelf: Shelf, entry: ChunkEntry, level: int) -> KV:
     return KV(*shelf.read(chunk_part(entry.chunk.index), names))
 
 
+def read_keys(shelf: Shelf, entry: ChunkEntry, level: int) -> Tensor:
+    """One chunk's un-rotated keys at one level, (n_l, n_h, n, d_h), without its values."""
+    return shelf.read(chunk_part(entry.chunk.index), [f"{entry.stored_as[level]}.keys"])[0]
+
+
 def write_prompt(shelf: Shelf, prompt: KV) -> None:
     """Keep the prompt's KVs."""
     shelf.write(PROMPT, kv_tensors(prompt), {})

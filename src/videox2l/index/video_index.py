@@ -8,7 +8,7 @@ from functools import cached_property
 
 from torch import Tensor
 
-from videox2l.index.format import ChunkEntry, read_kv
+from videox2l.index.format import ChunkEntry, read_keys, read_kv
 from videox2l.index.spec import IndexSpec
 from videox2l.store.base import Store
 from videox2l.times import clock
@@ -23,7 +23,8 @@ from videox2l.types import KV, Chunk
 class VideoIndex:
     """An indexed video.
 
-    spec: what made it.
+    spec: what made it, with the levels that may be read.
+    key: under which the store keeps it; there may be further levels there.
     video_name: for display. duration_s: the video's length in seconds.
     prompt: KVs of what stands before the video.
     entries: the chunks in temporal order.
@@ -35,6 +36,7 @@ class VideoIndex:
     """
 
     spec: IndexSpec
+    key: str
     video_name: str
     duration_s: float
     prompt: KV
@@ -50,11 +52,6 @@ class VideoIndex:
         return f"VideoIndex({self.video_name!r}, {clock(self.duration_s)}, {len(self.entries)} chunks, levels {levels})"
 
     @property
-    def key(self) -> str:
-        """The spec's digest, under which the store keeps the index."""
-        return self.spec.key
-
-    @property
     def levels(self) -> tuple[int, ...]:
         """Nominal compression ratios, finest first."""
         return self.spec.levels
@@ -67,6 +64,10 @@ class VideoIndex:
     def kv(self, chunk: int, level: int) -> KV:
         """One chunk's KVs at one level, from the store."""
         return read_kv(self.store.shelf(self.key), self.entries[chunk], level)
+
+    def keys(self, chunk: int, level: int) -> Tensor:
+        """One chunk's un-rotated keys at one level, (n_l, n_h, n, d_h), from the store; half the bytes of its KVs."""
+        return read_keys(self.store.shelf(self.key), self.entries[chunk], level)
 
     def embeddings(self, encoder: DualEncoder) -> tuple[Tensor, Tensor]:
         """A dual encoder's embeddings of the video, normalised (n, d), and their frames' times in seconds, (n,).
