@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import InitVar, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
@@ -24,6 +24,7 @@ from videox2l.index.video_index import VideoIndex
 from videox2l.models.base import MLLM, Turn
 from videox2l.models.load import load_model, wrap_model
 from videox2l.oracles.base import Oracle
+from videox2l.oracles.cascade import Cascade
 from videox2l.oracles.registry import ORACLES, make_oracle
 from videox2l.oracles.time import TimeOracle
 from videox2l.selection.base import Selector
@@ -46,7 +47,8 @@ class VideoX2L:
     compressor: levels and how they are made; by default the way the model was published with, else `keydiff`.
     chunk_frames: frames in a chunk, or of the first chunks one by one, the last number repeated; by default the
         model's own.
-    oracle: what scores the chunks, by name or made already; "attention" by default, which needs nothing.
+    oracle: what scores the chunks, by name or made already; "cascade" by default, which needs nothing. A middle level
+        that it reads is kept beside the compressor's.
     selector: what chooses each chunk's level, by name with its defaults or made already, as `TopK(k=5)`; by default
         the 3 best chunks are read at the finest level.
     encoder: the dual encoder that embeds frames for the contrastive oracle; none by default.
@@ -60,7 +62,7 @@ class VideoX2L:
     model: MLLM
     compressor: Compressor = None  # type: ignore[assignment]  # until __post_init__
     chunk_frames: int | tuple[int, ...] = None  # type: ignore[assignment]  # until __post_init__
-    oracle: str | Oracle = "attention"
+    oracle: str | Oracle = "cascade"
     selector: str | Selector = "top_k"
     encoder: DualEncoder | None = None
     reads_times: bool = True
@@ -115,7 +117,7 @@ class VideoX2L:
         device, dtype, revision, device_map, quantization_config, max_pixels, min_pixels: see `load_model`.
         encoder: a CLIP or SigLIP hub id or directory, or the directory of a contrastive head trained for the model; by
             default the one the checkpoint brings, if it does.
-        oracle: by default "contrastive" where there is an encoder, else "attention".
+        oracle: by default "contrastive" where there is an encoder, else "cascade".
         compressor: by name, or one made already.
         compression: settings of a compressor by name, or of the default one.
         store: "disk", the user's cache directory; "ram"; or a directory.
@@ -145,7 +147,7 @@ class VideoX2L:
                 else HubDualEncoder(encoder, mllm.device, mllm.dtype)
             )
         encoder = encoder or ContrastiveHead.of(mllm)
-        oracle = oracle or ("contrastive" if encoder else "attention")
+        oracle = oracle or ("contrastive" if encoder else "cascade")
         if compressor is None or isinstance(compressor, str):
             compressor = compressor_for(mllm, compressor, **(compression or {}))
         return cls(mllm, compressor, encoder=encoder, oracle=oracle, store=store, **settings)
@@ -155,16 +157,21 @@ class VideoX2L:
         video: Any,
         sampling: Sampling | None = None,
         progress: Callable[[IndexProgress], None] = lambda _: None,
+        oracle: str | Oracle | None = None,
     ) -> VideoIndex:
         """Compress a video at every level, or open what the store has of it.
 
         video: a path, a folder of images, an open binary file, or a FrameArray. sampling: which frames; by default one
         a second. An interrupted run leaves finished chunks in the store, and the next goes on from there.
+        oracle: what will be asked with, instead of this engine's; a middle level that it reads is kept too.
         Raises: VideoError, SettingsError, StoreError.
         """
         source = open_video(video, sampling or Sampling())
-        spec = IndexSpec.of(source.spec(self._chunk_sizes), self.model, self.compressor)
-        return index_video(source, spec, self.store, self.model, self.compressor, self._tracks, progress)
+        frames = source.spec(self._chunk_sizes)
+        read = make_oracle(oracle or self.oracle, encoder=self.encoder).levels
+        compressor, richer = self._with_levels(read), self._with_levels((*read, *Cascade().levels))
+        spec, richer_spec = (IndexSpec.of(frames, self.model, each) for each in (compressor, richer))
+        return index_video(source, spec, self.store, self.model, compressor, self._tracks, progress, richer_spec)
 
     def ask(self, video: Any, question: str, **settings: Any) -> Answer:
         """Answer a question about a video; see `stream` for the arguments and errors."""
@@ -193,7 +200,7 @@ class VideoX2L:
         check_question(question)
         generation = Generation() if generation is None else generation
         check_kind(generation, Generation, "generation", "for example Generation(max_new_tokens=64)")
-        index = self._indexed(video)
+        index = self._indexed(video, oracle)
         index.spec.check_model(self.model)
         clock = Clock()
         alone = self._alone_notes if history else ()
@@ -235,8 +242,8 @@ class VideoX2L:
         index = self._indexed(video)
         return find_in(self.encoder, text, index.embeddings(self.encoder), index.spec.video.end_s, k)
 
-    def _indexed(self, video: Any) -> VideoIndex:
-        return video if isinstance(video, VideoIndex) else self.index(video)
+    def _indexed(self, video: Any, oracle: str | Oracle | None = None) -> VideoIndex:
+        return video if isinstance(video, VideoIndex) else self.index(video, oracle=oracle)
 
     def _select(self, index: VideoIndex, question: str, oracle: str | Oracle, selector: str | Selector) -> Selection:
         oracle, selector = make_oracle(oracle, encoder=self.encoder), make_selector(selector)
@@ -255,6 +262,14 @@ class VideoX2L:
             oracle=name,
             selector=SELECTORS.describe(selector),
         )
+
+    def _with_levels(self, read: Collection[int]) -> Compressor:
+        """The compressor, with those of the levels an oracle reads that the same pass makes between its own."""
+        levels = self.compressor.levels
+        if self.compressor.passes == "two_pass":
+            return self.compressor
+        middle = {level for level in read if levels[0] < level < levels[-1]}
+        return replace(self.compressor, levels=tuple(sorted(middle.union(levels))))
 
     @property
     def _chunk_sizes(self) -> tuple[int, ...]:
