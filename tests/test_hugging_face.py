@@ -57,7 +57,7 @@ def test_loading_draws_no_bar_where_nobody_looks(directory: Path, capfd: pytest.
     assert transformers.utils.logging.is_progress_bar_enabled() == was
 
 
-@pytest.mark.parametrize("oracle", ["attention", "qk", "probe", "fusion"])
+@pytest.mark.parametrize("oracle", ["attention", "qk", "probe", "fusion", "cascade"])
 def test_the_models_own_oracles_score_it(model, pixels, oracle):
     engine, made = index(model, pixels, chunk_frames=4, oracle=oracle)
     scores = [chunk.score for chunk in engine.ask(made, QUESTION).chunks]

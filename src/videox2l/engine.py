@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import InitVar, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
@@ -26,6 +26,7 @@ from videox2l.levels import level_list
 from videox2l.models.base import MLLM, Turn
 from videox2l.models.load import load_model, wrap_model
 from videox2l.oracles.base import Oracle
+from videox2l.oracles.cascade import Cascade
 from videox2l.oracles.contrastive import frame_scores
 from videox2l.oracles.registry import ORACLES, make_oracle
 from videox2l.oracles.subtitles import SubtitleOracle
@@ -53,7 +54,8 @@ class VideoX2L:
     chunk_frames: frames in a chunk, or of the first chunks one by one, the last number repeated; by default the
         model's own.
     oracle: what scores the chunks, by name or made already; by default one that needs nothing but the model:
-        "attention", or "probe" for a model whose KVs can't be re-used.
+        "cascade", or "probe" for a model whose KVs can't be re-used. A middle level that it reads is kept beside the
+        compressor's.
     selector: what chooses each chunk's level, by name with its defaults or made already, as `TopK(k=5)`; by default
         the 3 best chunks are read at the finest level. Of a model whose KVs can't be re-used, the others are left out.
     encoder: the dual encoder that embeds frames for the contrastive oracle; none by default.
@@ -186,17 +188,22 @@ class VideoX2L:
         video: Any,
         sampling: Sampling | None = None,
         progress: Callable[[IndexProgress], None] = lambda _: None,
+        oracle: str | Oracle | None = None,
     ) -> VideoIndex:
         """Compress a video at every level, or open what the store has of it.
 
         video: a path, a folder of images, an open binary file, or a FrameArray. sampling: which frames; by default one
         a second. An interrupted run leaves finished chunks in the store, and the next goes on from there. Subtitles
         beside the video or in it come with the index, also with one that was made before there were any.
+        oracle: what will be asked with, instead of this engine's; a middle level that it reads is kept too.
         Raises: VideoError, SettingsError, StoreError.
         """
         source = open_video(video, sampling or Sampling())
-        spec = IndexSpec.of(source.spec(self._chunk_sizes), self.model, self.compressor)
-        index = index_video(source, spec, self.store, self.model, self.compressor, self._tracks, progress)
+        frames = source.spec(self._chunk_sizes)
+        read = make_oracle(oracle or self.oracle, encoder=self.encoder).levels
+        compressor, richer = self._with_levels(read), self._with_levels((*read, *Cascade().levels))
+        spec, richer_spec = (IndexSpec.of(frames, self.model, each) for each in (compressor, richer))
+        index = index_video(source, spec, self.store, self.model, compressor, self._tracks, progress, richer_spec)
         if self.reads_subtitles:
             subtitles, notes = find_subtitles(source, self.store)
             index = replace(index, subtitles=subtitles, notes=(*index.notes, *notes))
@@ -229,7 +236,7 @@ class VideoX2L:
         check_question(question)
         generation = Generation() if generation is None else generation
         check_kind(generation, Generation, "generation", "for example Generation(max_new_tokens=64)")
-        index = self._with_own_subtitles(self._indexed(video))
+        index = self._with_own_subtitles(self._indexed(video, oracle))
         index.spec.check_model(self.model)
         clock = Clock()
         alone = self._alone_notes if history else ()
@@ -296,8 +303,8 @@ class VideoX2L:
         subtitles, _ = choose_subtitles(index.subtitles, text)
         return find_in(text, frames, subtitles, index.spec.video, k)
 
-    def _indexed(self, video: Any) -> VideoIndex:
-        return video if isinstance(video, VideoIndex) else self.index(video)
+    def _indexed(self, video: Any, oracle: str | Oracle | None = None) -> VideoIndex:
+        return video if isinstance(video, VideoIndex) else self.index(video, oracle=oracle)
 
     def _with_own_subtitles(self, index: VideoIndex) -> VideoIndex:
         """An index with no other subtitles than those that this engine reads."""
@@ -349,6 +356,14 @@ class VideoX2L:
         if self.model.reuses_kvs or not hasattr(selector, "leaves_out"):
             return selector
         return replace(selector, leaves_out=True)  # type: ignore[call-arg]
+
+    def _with_levels(self, read: Collection[int]) -> Compressor:
+        """The compressor, with those of the levels an oracle reads that the same pass makes between its own."""
+        levels = self.compressor.levels
+        if self.compressor.passes == "two_pass":
+            return self.compressor
+        middle = {level for level in read if levels[0] < level < levels[-1]}
+        return replace(self.compressor, levels=tuple(sorted(middle.union(levels))))
 
     @property
     def _chunk_sizes(self) -> tuple[int, ...]:

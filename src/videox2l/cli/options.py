@@ -18,7 +18,7 @@ from videox2l.cli import completion
 from videox2l.compression.registry import COMPRESSORS
 from videox2l.errors import SettingsError, VideoError
 from videox2l.levels import FRESH, Level, plain_level
-from videox2l.oracles.registry import ORACLES, make_oracle
+from videox2l.oracles.registry import ENCODERS, ORACLES, make_oracle
 from videox2l.registry import Registry
 from videox2l.selection.registry import SELECTORS
 from videox2l.times import parse_time
@@ -174,7 +174,8 @@ class ModelOptions:
         everyday(
             metavar="NAME",
             autocompletion=completion.encoders,
-            help="CLIP or SigLIP model that finds the relevant moments: a hub id or a directory.",
+            help="CLIP or SigLIP model that finds the relevant moments: a directory, or a hub id such as "
+            f"{ENCODERS[0]} or {ENCODERS[1]}. The video is not indexed anew for it.",
         ),
     ] = None
     store: Annotated[
@@ -350,8 +351,8 @@ class EngineOptions(IndexOptions):
             metavar="NAME",
             callback=known(ORACLES),
             autocompletion=completion.oracles,
-            help="How chunks are scored: contrastive (default with an encoder), attention (default without), qk, "
-            "probe, time, subtitles, random or fusion; attention+qk fuses two.",
+            help="How chunks are scored: contrastive (default with an encoder), cascade (default without), probe, "
+            "maxsim, attention, qk, time, subtitles, random or fusion; probe+contrastive fuses two.",
         ),
     ] = None
     no_times: Annotated[

@@ -55,10 +55,17 @@ def index_video(
     compressor: Compressor,
     tracks: Sequence[Track] = (),
     progress: Callable[[IndexProgress], None] = lambda _: None,
+    richer: IndexSpec | None = None,
 ) -> VideoIndex:
-    """A video's index from the store, or made now; tracks that the store lacks are added, without the decoder."""
+    """A video's index from the store, or made now; tracks that the store lacks are added, without the decoder.
+
+    richer: a spec with further levels; an index of it that is in the store already serves as well.
+    """
     started = time.perf_counter()
-    index = open_index(video, spec, store) or build_index(video, spec, store, model, compressor, tracks, progress)
+    index = open_index(video, spec, store)
+    if index is None and richer is not None and (found := open_index(video, richer, store)) is not None:
+        index = replace(found, spec=spec)
+    index = index or build_index(video, spec, store, model, compressor, tracks, progress)
     for track in tracks:
         make_track(track, video, spec.video, store, model)
     return replace(index, seconds=time.perf_counter() - started)
@@ -73,6 +80,7 @@ def open_index(video: Video, spec: IndexSpec, store: Store) -> VideoIndex | None
     manifest = Manifest.from_json(stored)
     return VideoIndex(
         spec=spec,
+        key=spec.key,
         video_name=video.name,
         duration_s=manifest.duration_s,
         prompt=read_prompt(shelf),
@@ -180,6 +188,7 @@ class IndexBuilder:
         self._shelf.finish(manifest.to_json())
         return VideoIndex(
             spec=self.spec,
+            key=self.spec.key,
             video_name=video_name,
             duration_s=manifest.duration_s,
             prompt=prompt,

@@ -192,6 +192,11 @@ def read_tokens(shelf: Shelf, entry: ChunkEntry) -> VideoTokens:
     return VideoTokens(embeddings, positions, is_text, frame, deepstack if len(deepstack) else None)
 
 
+def read_keys(shelf: Shelf, entry: ChunkEntry, level: int) -> Tensor:
+    """One chunk's un-rotated keys at one level, (n_l, n_h, n, d_h), without its values."""
+    return shelf.read(chunk_part(entry.chunk.index), [f"{entry.stored_as[level]}.keys"])[0]
+
+
 def write_prompt(shelf: Shelf, prompt: KV, tokens: VideoTokens | None = None) -> None:
     """Keep the prompt's KVs, and its tokens where these are given."""
     fresh = {} if tokens is None else {"embeddings": on_host(tokens.embeddings)}

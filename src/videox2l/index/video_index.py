@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from videox2l.errors import SettingsError
-from videox2l.index.format import ChunkEntry, read_kv, read_tokens
+from videox2l.index.format import ChunkEntry, read_keys, read_kv, read_tokens
 from videox2l.index.spec import IndexSpec
 from videox2l.levels import FRESH, Level, level_list, level_name
 from videox2l.store.base import Store
@@ -29,7 +29,8 @@ from videox2l.types import KV, Chunk, VideoTokens
 class VideoIndex:
     """An indexed video.
 
-    spec: what made it.
+    spec: what made it, with the levels that may be read.
+    key: under which the store keeps it; there may be further levels there.
     video_name: for display. duration_s: the video's length in seconds.
     prompt: KVs of what stands before the video; of no layer for a model whose KVs can't be re-used.
     entries: the chunks in temporal order.
@@ -43,6 +44,7 @@ class VideoIndex:
     """
 
     spec: IndexSpec
+    key: str
     video_name: str
     duration_s: float
     prompt: KV
@@ -58,11 +60,6 @@ class VideoIndex:
     def __repr__(self) -> str:
         levels, chunks = level_list(self.levels), len(self.entries)
         return f"VideoIndex({self.video_name!r}, {clock(self.duration_s)}, {chunks} chunks, levels {levels})"
-
-    @property
-    def key(self) -> str:
-        """The spec's digest, under which the store keeps the index."""
-        return self.spec.key
 
     @property
     def levels(self) -> tuple[Level, ...]:
@@ -82,6 +79,10 @@ class VideoIndex:
     def kv(self, chunk: int, level: int) -> KV:
         """One chunk's KVs at one ratio, from the store."""
         return read_kv(self.store.shelf(self.key), self.entries[chunk], level)
+
+    def keys(self, chunk: int, level: int) -> Tensor:
+        """One chunk's un-rotated keys at one level, (n_l, n_h, n, d_h), from the store; half the bytes of its KVs."""
+        return read_keys(self.store.shelf(self.key), self.entries[chunk], level)
 
     def read(self, chunk: int, level: Level, frames: Collection[int] | None = None) -> KV | VideoTokens:
         """One chunk at one level, from the store: its KVs, or its tokens at FRESH.

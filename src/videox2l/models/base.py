@@ -109,7 +109,7 @@ class MLLM(nn.Module, ABC):
     resizes_frames: ClassVar[bool] = False
     chunk_frames: int = 10
     compressor: str = "keydiff"
-    oracle: str = "attention"
+    oracle: str = "cascade"
     reuses_kvs: ClassVar[bool] = True
     positions: Positions = "contiguous"
     directory: Path | None = None
