@@ -295,6 +295,7 @@ def test_every_oracle_goes_by_its_name(engine: VideoX2L, index: VideoIndex) -> N
         "probe",
         "qk",
         "random",
+        "subtitles",
         "time",
     )
     for name in sorted({*ORACLES.names} - {"contrastive"}):
