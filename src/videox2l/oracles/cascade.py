@@ -31,7 +31,8 @@ class Cascade(Oracle):
 
     candidates: how many chunks are probed, default 16. More find more, and read more of the finest level.
     level: the level that is scanned, as its nominal compression ratio, default 4. A coarser one costs less and finds
-        less; an index that does not have it is scanned at its finest level, which costs more.
+        less; an index that does not have it is scanned at its finest ratio, which costs more. One without KVs can't be
+        scanned, and all of its chunks are probed.
     encoder: the dual encoder that the video was indexed with: then only four chunks for each candidate are scanned,
         those with the frames most similar to the question. None, the default, scans all.
     batch_tokens: of the probe, default 4096: tokens of KVs and questions in one forward.
@@ -49,6 +50,8 @@ class Cascade(Oracle):
     def relevance(self, model: MLLM, index: VideoIndex, question: str) -> Tensor:
         """One forward of the question, then a short one per candidate and answer token."""
         everything = torch.arange(len(index.entries))
+        if not index.ratios:
+            return Probe(batch_tokens=self.batch_tokens).among(everything.tolist(), model, index, question)
         scores = torch.zeros(len(index.entries))
         if self.encoder is not None:
             scores = Contrastive(self.encoder).score(model, index, question).chunks
@@ -66,13 +69,15 @@ class Cascade(Oracle):
 
     def scanned_level(self, index: VideoIndex) -> int:
         """The level to scan: the middle one, or else the finest."""
-        return self.level if self.level in index.levels else index.levels[0]
+        return self.level if self.level in index.levels else index.ratios[0]
 
     def notes(self, index: VideoIndex, question: str) -> tuple[str, ...]:
         """Where the scan read more than it needs to, and where the right chunk is often not found."""
         notes = []
-        if self.scanned_level(index) != self.level:
-            notes.append(f"the index has no level {self.level}, so all chunks were scanned at {index.levels[0]}x")
+        if not index.ratios:
+            notes.append("the index has no KVs to scan, so every chunk was prefilled anew and probed")
+        elif self.scanned_level(index) != self.level:
+            notes.append(f"the index has no level {self.level}, so all chunks were scanned at {index.ratios[0]}x")
         if self.encoder is None and len(index.entries) > MANY_CHUNKS:
             notes.append(
                 f"among {len(index.entries)} chunks the model alone does not always find the right one: pass an "

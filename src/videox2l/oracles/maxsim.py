@@ -32,6 +32,7 @@ class MaxSim(KVOracle):
     """
 
     reads_finest: ClassVar[bool] = True
+    reads_fresh: ClassVar[bool] = False
 
     def relevance(self, model: MLLM, index: VideoIndex, question: str) -> Tensor:
         """One forward of the question behind the prompt alone, then one matrix product per chunk."""

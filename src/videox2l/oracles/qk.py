@@ -29,8 +29,8 @@ class QueryKey(KVOracle):
 
     def relevance(self, model: MLLM, index: VideoIndex, question: str) -> Tensor:
         """One forward of the question behind the prompt alone, then one dot product per chunk and layer."""
-        asked = question_queries(model, index.prompt, question).mean(dim=(2, 3)).flatten(1)  # (n_l, n_h * d_h)
         level = self.level_in(index)
+        asked = question_queries(model, index.prompt, question).mean(dim=(2, 3)).flatten(1)  # (n_l, n_h * d_h)
         scores = torch.full((len(index.entries),), -1.0)
         for chunk, entry in enumerate(index.entries):
             if entry.tokens[level]:
