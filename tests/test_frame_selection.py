@@ -17,12 +17,12 @@ from videox2l.index.reload import load_cache
 from videox2l.index.video_index import VideoIndex
 from videox2l.models.base import MLLM
 from videox2l.models.load import load_model
-from videox2l.selection.frames.base import FrameSelector, best_within, frames_of
+from videox2l.selection.frames.base import Frame, FrameSelector, best_within, frames_of, scores_of
 from videox2l.selection.registry import SELECTORS
 from videox2l.store import RamStore
 from videox2l.testing.conformance import index_frames, noise
 from videox2l.testing.tiny_models import build
-from videox2l.types import KV, FrameScores, Scores, VideoTokens
+from videox2l.types import KV, FrameScores, Moment, Scores, VideoTokens
 
 METHODS = ("frames_adaq", "frames_aks", "frames_bolt", "frames_top_k", "frames_uniform")
 PIXELS = noise(24)
@@ -105,6 +105,16 @@ def test_scores_are_given_to_the_frames_that_are_shown_then() -> None:
     assert best_within([0.0, 2.0, 4.0], scored).tolist() == [5.0, 3.0, 4.0]
     assert best_within([0.0, 0.5, 4.0], scored).tolist() == [1.0, 5.0, 4.0]
     assert best_within([0.5, 8.0], scored).tolist() == [5.0, 1.0]
+
+
+def test_frames_at_a_time_that_the_question_names_come_first() -> None:
+    frames = [Frame(second // 4, second % 4, float(second), 10) for second in range(12)]
+    scored = FrameScores(torch.arange(12).double(), torch.rand(12))
+    named = Scores(torch.zeros(3), scored, (Moment(4.5, 6.0),))
+    found = scores_of(frames, named)
+    assert sorted(found.sort(descending=True).indices[:2].tolist()) == [4, 5]
+    others = [second for second in range(12) if second not in (4, 5)]
+    assert torch.equal(found[others], scores_of(frames, Scores(torch.zeros(3), scored))[others])
 
 
 @pytest.fixture(scope="module", params=["qwen3_vl", "qwen2_5_vl", "smolvlm"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from bisect import bisect_right
 from collections.abc import Collection
@@ -131,10 +132,18 @@ def frames_of(index: VideoIndex) -> list[Frame]:
 
 
 def scores_of(frames: list[Frame], scores: Scores) -> Tensor:
-    """A score for each of the frames, float64 (frames,)."""
+    """A score for each of the frames, float64 (frames,); those at times that the question names come first."""
+    times_s = [frame.time_s for frame in frames]
     if scores.frames is None:
-        return scores.chunks.double()[[frame.chunk for frame in frames]]
-    return best_within([frame.time_s for frame in frames], scores.frames)
+        relevance = scores.chunks.double()[[frame.chunk for frame in frames]]
+    else:
+        relevance = best_within(times_s, scores.frames)
+    ends_s = [*times_s[1:], math.inf]
+    is_named = [
+        any(start_s < moment.end_s and moment.start_s < end_s for moment in scores.named)
+        for start_s, end_s in zip(times_s, ends_s, strict=True)
+    ]
+    return relevance + torch.tensor(is_named) * (relevance.max() - relevance.min() + 1)
 
 
 def best_within(times_s: list[float], scored: FrameScores) -> Tensor:
