@@ -164,10 +164,11 @@ def test_tags_are_left_out_of_the_text(video: Path) -> None:
         (5, 6, "- Two < three?\n- Yes"),
         (7, 8, "<v Anna>Hello <00:00:07.500>all"),
         (9, 10, "<i></i>"),
+        (11, 12, "\x1b[2JGone\x07 !"),
     ]
     video.with_suffix(".srt").write_text(srt(lines))
     (track,), _ = tracks_of(video)
-    assert texts(track) == ["Who is there?", "Nobody here & now", "- Two < three? - Yes", "Hello all"]
+    assert texts(track) == ["Who is there?", "Nobody here & now", "- Two < three? - Yes", "Hello all", "[2JGone !"]
 
 
 # what can't be read as it is
