@@ -23,6 +23,8 @@ DAMAGED_SHARE = 0.1
 """More damaged characters than so many of those beyond ASCII are a sign of another encoding."""
 TAG = re.compile(r"</?[a-zA-Z][^<>]*>|<\d[\d:.]*>")
 """"<i>", "<c.yellow>", "<v Anna>", "</font>", and the times inside of a WebVTT cue."""
+UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\N{REPLACEMENT CHARACTER}]")
+"""What is damaged, and what would command a terminal."""
 
 
 def read_bytes(path: Path) -> bytes:
@@ -102,8 +104,8 @@ def tidy(cues: Iterable[Cue], name: str, end_s: float) -> tuple[tuple[Cue, ...],
 
 
 def plain_text(text: str) -> str:
-    """A cue's text in one line, without the tags of SubStation Alpha and HTML."""
+    """A text in one line, without the tags of SubStation Alpha and HTML."""
     from pysubs2 import SSAEvent
 
-    text = TAG.sub("", SSAEvent(text=text).plaintext)
-    return " ".join(html.unescape(text).replace("\N{REPLACEMENT CHARACTER}", "").split())
+    text = html.unescape(TAG.sub("", SSAEvent(text=text).plaintext))
+    return UNPRINTABLE.sub("", " ".join(text.split()))

@@ -18,7 +18,7 @@ from videox2l.errors import SettingsError, StoreError
 from videox2l.store.base import Shelf, Store
 from videox2l.times import clock
 from videox2l.tracks.languages import LANGUAGES, language_code, script
-from videox2l.tracks.subtitle_file import parse, read_bytes, tidy
+from videox2l.tracks.subtitle_file import parse, plain_text, read_bytes, tidy
 from videox2l.types import Cue
 from videox2l.video import Video
 
@@ -141,7 +141,8 @@ def from_streams(video: Video) -> SubtitleSource:
     tracks: list[SubtitleTrack] = []
     notes: list[str] = []
     for stream in video.subtitle_streams():
-        name = f"track {stream.number}" + (f" ({stream.title})" if stream.title else "")
+        title = plain_text(stream.title or "")
+        name = f"track {stream.number} ({title})" if title else f"track {stream.number}"
         if stream.is_picture:
             notes.append(f"the subtitles of {name} are pictures, which can't be read as text: left out")
             continue
