@@ -48,7 +48,7 @@ class VideoX2L:
     chunk_frames: frames in a chunk, or of the first chunks one by one, the last number repeated; by default the
         model's own.
     oracle: what scores the chunks, by name or made already; "cascade" by default, which needs nothing. A middle level
-        that it reads is kept beside the compressor's.
+        that it reads is kept too, where the compressor has none.
     selector: what chooses each chunk's level, by name with its defaults or made already, as `TopK(k=5)`; by default
         the 3 best chunks are read at the finest level.
     encoder: the dual encoder that embeds frames for the contrastive oracle; none by default.
@@ -264,9 +264,9 @@ class VideoX2L:
         )
 
     def _with_levels(self, read: Collection[int]) -> Compressor:
-        """The compressor, with those of the levels an oracle reads that the same pass makes between its own."""
+        """The compressor, with those of the levels an oracle reads that the same pass makes between its own two."""
         levels = self.compressor.levels
-        if self.compressor.passes == "two_pass":
+        if len(levels) != 2 or self.compressor.passes == "two_pass":
             return self.compressor
         middle = {level for level in read if levels[0] < level < levels[-1]}
         return replace(self.compressor, levels=tuple(sorted(middle.union(levels))))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import torch
@@ -31,7 +32,7 @@ class Cascade(Oracle):
 
     candidates: how many chunks are probed, default 16. More find more, and read more of the finest level.
     level: the level that is scanned, as its nominal compression ratio, default 4. A coarser one costs less and finds
-        less; an index that does not have it is scanned at its finest level, which costs more.
+        less. Of an index without it the nearest middle level is scanned; if there is none, the finest, which costs more.
     encoder: the dual encoder that the video was indexed with: then only four chunks for each candidate are scanned,
         those with the frames most similar to the question. None, the default, scans all.
     batch_tokens: of the probe, default 4096: tokens of KVs and questions in one forward.
@@ -65,14 +66,17 @@ class Cascade(Oracle):
         return (self.level,)
 
     def scanned_level(self, index: VideoIndex) -> int:
-        """The level to scan: the middle one, or else the finest."""
-        return self.level if self.level in index.levels else index.levels[0]
+        """The level to scan."""
+        if self.level in index.levels:
+            return self.level
+        middle = index.levels[1:-1]
+        return min(middle, key=lambda level: abs(math.log(level / self.level))) if middle else index.levels[0]
 
     def notes(self, index: VideoIndex, question: str) -> tuple[str, ...]:
         """Where the scan read more than it needs to, and where the right chunk is often not found."""
         notes = []
-        if self.scanned_level(index) != self.level:
-            notes.append(f"the index has no level {self.level}, so all chunks were scanned at {index.levels[0]}x")
+        if len(index.levels) == 2 and self.scanned_level(index) != self.level:
+            notes.append(f"the index has no middle level, so all chunks were scanned at {index.levels[0]}x")
         if self.encoder is None and len(index.entries) > MANY_CHUNKS:
             notes.append(
                 f"among {len(index.entries)} chunks the model alone does not always find the right one: pass an "
