@@ -117,6 +117,7 @@ def measure(
     engine: VideoX2L, choices: Sequence[Choice], evaluation: NeedleEvaluation, kept: Path
 ) -> Iterator[dict[str, Any]]:
     """A row for every question and choice: from the file, or measured now and kept there."""
+    kept.parent.mkdir(parents=True, exist_ok=True)
     rows = [json.loads(line) for line in kept.read_text().splitlines()] if kept.exists() else []
     known = {row["cell"]: row for row in rows}
     with (
@@ -205,7 +206,7 @@ def main() -> None:
     parser.add_argument("--videos", type=int, default=8, help="of each length")
     parser.add_argument("--questions", type=int, default=2, help="of each task and video")
     parser.add_argument("--oracles", help=f"default: {ALL}, without an encoder those that need none")
-    parser.add_argument("--kept", type=Path, default=Path("oracles.jsonl"), help="where what was measured is kept")
+    parser.add_argument("--kept", type=Path, default=Path("runs/oracles.jsonl"), help="where what was measured is kept")
     parser.add_argument("--seed", type=int, default=9, help="of the videos")
     given = parser.parse_args()
 

@@ -142,10 +142,18 @@ def test_the_middle_level_is_kept_where_the_oracle_reads_it(engine: VideoX2L, vi
 def test_asking_with_the_cascade_indexes_the_level_it_reads(engine: VideoX2L, video: FrameArray) -> None:
     answer = replace(engine, oracle="random").ask(video, QUESTION, oracle="cascade")
     assert answer.index.levels == (2, 4, 32)
-    assert not any("has no level 4" in note for note in answer.notes)
-    coarser = replace(engine, oracle=Cascade(level=8)).ask(video, QUESTION)  # the stored index has no level 8
+    assert not any("has no middle level" in note for note in answer.notes)
+    coarser = replace(engine, oracle=Cascade(level=8)).ask(video, QUESTION)  # which the stored index has not
     assert coarser.index.levels == (2, 8, 32)
-    assert not any("has no level 8" in note for note in coarser.notes)
+    assert not any("has no middle level" in note for note in coarser.notes)
+
+
+@pytest.mark.parametrize(("levels", "scanned"), [((2, 8, 32), 8), ((2, 3, 16, 32), 3), ((1, 4), 4), ((8, 32), 8)])
+def test_the_nearest_middle_level_is_scanned(
+    engine: VideoX2L, video: FrameArray, levels: tuple[int, ...], scanned: int
+) -> None:
+    index = replace(engine, compressor=SummaryTokens(levels), selector="one_level", oracle="random").index(video)
+    assert Cascade().scanned_level(index) == scanned
 
 
 def test_an_index_without_the_middle_level_is_scanned_at_the_finest_and_the_answer_says_so(
@@ -154,7 +162,7 @@ def test_an_index_without_the_middle_level_is_scanned_at_the_finest_and_the_answ
     index = replace(engine, oracle="random").index(video)
     assert index.levels == (2, 32)
     answer = engine.ask(index, QUESTION)
-    assert "the index has no level 4, so all chunks were scanned at 2x" in answer.notes
+    assert "the index has no middle level, so all chunks were scanned at 2x" in answer.notes
     model = engine.model
     expected = MaxSim(level=2).score(model, index, QUESTION).chunks * Probe().score(model, index, QUESTION).chunks
     assert answer.selection.scores == pytest.approx(expected.tolist(), rel=1e-3, abs=1e-9)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import torch
@@ -31,8 +32,8 @@ class Cascade(Oracle):
 
     candidates: how many chunks are probed, default 16. More find more, and read more of the finest level.
     level: the level that is scanned, as its nominal compression ratio, default 4. A coarser one costs less and finds
-        less; an index that does not have it is scanned at its finest ratio, which costs more. One without KVs can't be
-        scanned, and all of its chunks are probed.
+        less. Of an index without it the nearest middle level is scanned; if there is none, the finest ratio, which costs
+        more. One without KVs can't be scanned, and all of its chunks are probed.
     encoder: the dual encoder that the video was indexed with: then only four chunks for each candidate are scanned,
         those with the frames most similar to the question. None, the default, scans all.
     batch_tokens: of the probe, default 4096: tokens of KVs and questions in one forward.
@@ -68,16 +69,19 @@ class Cascade(Oracle):
         return (self.level,)
 
     def scanned_level(self, index: VideoIndex) -> int:
-        """The level to scan: the middle one, or else the finest."""
-        return self.level if self.level in index.levels else index.ratios[0]
+        """The level to scan."""
+        if self.level in index.levels:
+            return self.level
+        middle = index.ratios[1:-1]
+        return min(middle, key=lambda level: abs(math.log(level / self.level))) if middle else index.ratios[0]
 
     def notes(self, index: VideoIndex, question: str) -> tuple[str, ...]:
         """Where the scan read more than it needs to, and where the right chunk is often not found."""
         notes = []
         if not index.ratios:
             notes.append("the index has no KVs to scan, so every chunk was prefilled anew and probed")
-        elif self.scanned_level(index) != self.level:
-            notes.append(f"the index has no level {self.level}, so all chunks were scanned at {index.ratios[0]}x")
+        elif len(index.ratios) < 3 and self.scanned_level(index) != self.level:
+            notes.append(f"the index has no middle level, so all chunks were scanned at {index.ratios[0]}x")
         if self.encoder is None and len(index.entries) > MANY_CHUNKS:
             notes.append(
                 f"among {len(index.entries)} chunks the model alone does not always find the right one: pass an "
