@@ -54,8 +54,8 @@ class VideoX2L:
     chunk_frames: frames in a chunk, or of the first chunks one by one, the last number repeated; by default the
         model's own.
     oracle: what scores the chunks, by name or made already; by default one that needs nothing but the model:
-        "cascade", or "probe" for a model whose KVs can't be re-used. A middle level that it reads is kept too, where the
-        compressor has none.
+        "cascade", or "probe" for a model whose KVs can't be re-used. A middle level that it reads is kept too, where
+        the compressor has none.
     selector: what chooses each chunk's level, by name with its defaults or made already, as `TopK(k=5)`; by default
         the 3 best chunks are read at the finest level. Of a model whose KVs can't be re-used, the others are left out.
     encoder: the dual encoder that embeds frames for the contrastive oracle; none by default.
