@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import InitVar, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
-import torch
-
 from videox2l.answering.answer import Answer
 from videox2l.answering.generation import Generation
-from videox2l.answering.stream import AnswerStream, Clock
+from videox2l.answering.scheduler import Scheduler
+from videox2l.answering.stream import AnswerStream
 from videox2l.checks import check_kind, check_number, check_question, check_text
 from videox2l.compression.base import Compressor
 from videox2l.compression.registry import compressor_for
-from videox2l.errors import QuestionError, SettingsError
+from videox2l.errors import QuestionError, SettingsError, VideoX2LError
 from videox2l.find import find_in
 from videox2l.index.builder import IndexProgress, index_video
-from videox2l.index.reload import load_cache
+from videox2l.index.reload import LastCache
 from videox2l.index.spec import IndexSpec
 from videox2l.index.video_index import VideoIndex
 from videox2l.models.base import MLLM, Turn
@@ -53,6 +52,8 @@ class VideoX2L:
     reads_times: whether times that a question names, as "at 1:23", come before the oracle's scores (see `TimeOracle`);
         they do by default.
     store: where indexes are kept; the user's cache directory by default.
+    keeps_cache: whether the cache of the last answer is kept for the next question, which re-loads only what is not the
+        same; answers do not change, and one cache more is in memory. True by default.
     processor: of a transformers model, as AutoProcessor gives it.
     Raises: SettingsError for settings that contradict each other; ModelError for a model that can't be driven.
     """
@@ -65,6 +66,7 @@ class VideoX2L:
     encoder: DualEncoder | None = None
     reads_times: bool = True
     store: Store = field(default_factory=lambda: open_store("disk"))
+    keeps_cache: bool = True
     processor: InitVar[Any] = None
 
     def __post_init__(self, processor: Any) -> None:
@@ -82,6 +84,7 @@ class VideoX2L:
                 f"reads together: pass a multiple of {group}"
             )
         self.compressor = self.compressor or compressor_for(self.model)
+        self._last = LastCache(int(self.keeps_cache))
         oracle = make_oracle(self.oracle, encoder=self.encoder)
         make_selector(self.selector).check(self.compressor.levels, oracle.levels)
 
@@ -170,6 +173,40 @@ class VideoX2L:
         """Answer a question about a video; see `stream` for the arguments and errors."""
         return self.stream(video, question, **settings).answer
 
+    def ask_many(
+        self, videos: Any, questions: Sequence[str], *, scheduler: Scheduler | None = None, **settings: Any
+    ) -> list[Answer | VideoX2LError]:
+        """Answer several questions at once, which takes less time than one after the other; answers are the same.
+
+        videos: one for all questions, or a list with one for each, as for `stream`. scheduler: how much is answered at
+        once; by default one of `scheduler`. settings: for all of them, as for `stream`.
+        Returns the answers in the order of the questions; where one failed, its error stands in its place.
+        Raises: VideoError, SettingsError or StoreError if the one video can't be indexed; SettingsError if there are
+        not as many videos as questions.
+        """
+        scheduler = self.scheduler() if scheduler is None else scheduler
+        if not isinstance(videos, list | tuple):
+            videos = [self._indexed(videos)] * len(questions)
+        if len(videos) != len(questions):
+            raise SettingsError(
+                f"{len(videos)} videos for {len(questions)} questions: pass one for each, or a single one"
+            )
+        streams: list[AnswerStream | VideoX2LError] = []
+        for video, question in zip(videos, questions, strict=True):
+            try:
+                streams.append(self.stream(video, question, scheduler=scheduler, **settings))
+            except VideoX2LError as error:
+                streams.append(error)
+        scheduler.run()
+        return [stream.outcome if isinstance(stream, AnswerStream) else stream for stream in streams]
+
+    def scheduler(self, **limits: int) -> Scheduler:
+        """What answers several questions at once: pass it to `stream`, then call its `run`.
+
+        limits: sequences, cache_tokens, step_tokens; see `Scheduler`.
+        """
+        return Scheduler(self.model, last=self._last, **limits)
+
     def stream(
         self,
         video: Any,
@@ -179,44 +216,53 @@ class VideoX2L:
         selector: str | Selector | None = None,
         generation: Generation | None = None,
         history: tuple[Turn, ...] = (),
+        scheduler: Scheduler | None = None,
+        piece: Callable[[str], None] = lambda _: None,
         finished: Callable[[Answer], None] = lambda _: None,
     ) -> AnswerStream:
         """Answer a question piece by piece: iterate over the text, then read `.answer`.
 
+        The oracle scores the chunks, the selector chooses a level for each, these are re-loaded in one cache, and the
+        answer is decoded from it: now, or if there is a scheduler as soon as it has room.
+
         video: an index, or a video as for `index`, which is then made or found in the store first.
         oracle, selector: instead of this engine's. history: earlier turns, which stay in the context; a model that was
-        not trained on conversations is asked without them, and the answer says so. finished: called once with the
-        finished answer.
+        not trained on conversations is asked without them, and the answer says so. scheduler: answers the question
+        together with the others that it has; by default it is answered by itself. piece: called with every piece of
+        text as it is decoded. finished: called once with the finished answer.
         Raises: QuestionError if the question is empty or too long; SettingsError, also if another model made the index;
-        for a video that has no index yet, what `index` raises.
+        for a video that has no index yet, what `index` raises. With a scheduler, what goes wrong later is raised by
+        the stream.
         """
         check_question(question)
         generation = Generation() if generation is None else generation
         check_kind(generation, Generation, "generation", "for example Generation(max_new_tokens=64)")
+        choice = self._choice(oracle or self.oracle, selector or self.selector)
         index = self._indexed(video)
         index.spec.check_model(self.model)
-        clock = Clock()
         alone = self._alone_notes if history else ()
         ids = self.model.question_ids(question, () if alone else history)
         self._check_length(len(ids))
-        with clock("relevance"), torch.no_grad():
-            selection = self._select(index, question, oracle or self.oracle, selector or self.selector)
-        room = len(ids) + min(generation.max_new_tokens, self.model.max_positions)  # a longer answer makes its own room
-        with clock("load"), torch.no_grad():
-            cache = load_cache(self.model, index, selection.levels, room)
-        context = self._context_notes(cache.next_position + len(ids))
-        selection = replace(selection, notes=(*alone, *selection.notes, *context))
-        return AnswerStream(
+        is_alone = scheduler is None
+        scheduler = scheduler or self.scheduler(sequences=1, step_tokens=self.model.max_positions)
+        stream = AnswerStream(
             model=self.model,
             index=index,
             question=question,
-            selection=selection,
-            cache=cache,
             ids=ids,
+            choice=choice,
             generation=generation,
-            clock=clock,
+            scheduler=scheduler,
+            notes=alone,
+            piece=piece,
             finished=finished,
         )
+        scheduler.add(stream)
+        if is_alone:
+            scheduler.join()
+            if stream.error is not None:
+                raise stream.error
+        return stream
 
     def chat(self, video: Any) -> Chat:
         """A conversation about a video, given as for `stream`."""
@@ -238,23 +284,12 @@ class VideoX2L:
     def _indexed(self, video: Any) -> VideoIndex:
         return video if isinstance(video, VideoIndex) else self.index(video)
 
-    def _select(self, index: VideoIndex, question: str, oracle: str | Oracle, selector: str | Selector) -> Selection:
+    def _choice(self, oracle: str | Oracle, selector: str | Selector) -> ScoredChoice:
         oracle, selector = make_oracle(oracle, encoder=self.encoder), make_selector(selector)
-        if not selector.needs_scores:
-            return replace(selector.select(None, index), selector=SELECTORS.describe(selector))
         name = ORACLES.name(oracle)
         if self.reads_times and oracle.takes_times:
             oracle = TimeOracle(oracle)
-        scores = oracle.score(self.model, index, question)
-        selection = selector.select(scores.chunks, index)
-        return replace(
-            selection,
-            notes=(*oracle.notes(index, question), *selection.notes),
-            frames=scores.frames,
-            named=scores.named,
-            oracle=name,
-            selector=SELECTORS.describe(selector),
-        )
+        return ScoredChoice(self.model, oracle, name, selector)
 
     @property
     def _chunk_sizes(self) -> tuple[int, ...]:
@@ -279,14 +314,39 @@ class VideoX2L:
         name = self.model.name
         return (f"{name} was not trained on conversations: every question is asked without the earlier turns",)
 
-    def _context_notes(self, positions: int) -> tuple[str, ...]:
-        """Says so where video and question reach beyond the positions that the model was trained on."""
-        if positions <= self.model.max_positions:
-            return ()
-        return (
-            f"video and question take {positions} positions and {self.model.name} was trained on "
-            f"{self.model.max_positions}: the answer may be wrong; choose coarser levels or a part of the video",
-        )
+
+@dataclass(frozen=True)
+class ScoredChoice:
+    """An oracle scores the chunks, and a selector chooses their levels by the scores.
+
+    model: what reads the KVs that an oracle wants read. oracle, selector: ready to use. name: of the oracle as it was
+    asked for.
+    """
+
+    model: MLLM
+    oracle: Oracle
+    name: str
+    selector: Selector
+
+    def select(self, index: VideoIndex, questions: Sequence[str]) -> list[Selection]:
+        """For each question the chunks' levels."""
+        described = SELECTORS.describe(self.selector)
+        if not self.selector.needs_scores:
+            return [replace(self.selector.select(None, index), selector=described) for _ in questions]
+        selections = []
+        for question, scores in zip(questions, self.oracle.score_all(self.model, index, questions), strict=True):
+            selection = self.selector.select(scores.chunks, index)
+            selections.append(
+                replace(
+                    selection,
+                    notes=(*self.oracle.notes(index, question), *selection.notes),
+                    frames=scores.frames,
+                    named=scores.named,
+                    oracle=self.name,
+                    selector=described,
+                )
+            )
+        return selections
 
 
 class Chat:
