@@ -13,7 +13,8 @@ import pytest
 import torch
 from rich.console import Console
 
-from videox2l import Answer, Budget, Even, OneLevel, SummaryTokens, TopK, VideoIndex, VideoX2L
+from videox2l import Budget, Even, OneLevel, SummaryTokens, TopK, VideoIndex, VideoX2L
+from videox2l.answering.stream import AnswerStream
 from videox2l.compression.summary_tokens import SummaryCompression
 from videox2l.errors import SettingsError
 from videox2l.evaluation.answers_file import AnswersFile
@@ -73,24 +74,26 @@ def test_evaluations_repeat_exactly(result: EvaluationResult, video_xl):
 def test_questions_of_a_conversation_follow_each_other_in_one_context(
     video_xl: VideoXL, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    asked: list[tuple[str, tuple[Turn, ...], str]] = []
-    real = VideoX2L.ask
+    asked: dict[str, tuple[list[Turn], AnswerStream]] = {}
+    real = VideoX2L.stream
 
-    def ask(self: VideoX2L, index: VideoIndex, question: str, **settings: Any) -> Answer:
-        answer = real(self, index, question, **settings)
-        asked.append((question, settings["history"], answer.text))
-        return answer
+    def stream(self: VideoX2L, index: VideoIndex, question: str, **settings: Any) -> AnswerStream:
+        asked[question] = list(settings["history"]), real(self, index, question, **settings)
+        return asked[question][1]
 
-    monkeypatch.setattr(VideoX2L, "ask", ask)
+    monkeypatch.setattr(VideoX2L, "stream", stream)
     evaluation = replace(SMALL, videos=1, turns=3)
     kept = AnswersFile(tmp_path / "answers.jsonl")
     first = evaluate_needles(VideoX2L(video_xl), SETTINGS[:1], evaluation, kept=kept)
-    questions = {question.text for question in NeedlePlan(SMALL.needles).video(0).questions}
-    assert {question for question, _, _ in asked} == questions
-    turns = [Turn(question, text) for question, _, text in asked]
-    assert [list(history) for _, history, _ in asked] == [turns[number - number % 3 : number] for number in range(10)]
+    conversations = evaluation.conversations(NeedlePlan(SMALL.needles).video(0))
+    assert [len(questions) for questions in conversations] == [3, 3, 3, 1]
+    for questions in conversations:
+        turns = [Turn(question.text, asked[question.text][1].answer.text) for question in questions]
+        assert [asked[question.text][0] for question in questions] == [turns[:number] for number in range(len(turns))]
+    assert len(asked) == 10
+    asked.clear()
     again = evaluate_needles(VideoX2L(video_xl), SETTINGS[:1], evaluation, kept=AnswersFile(kept.path))
-    assert len(asked) == 10  # kept answers are the history of those that follow
+    assert not asked  # kept answers are the history of those that follow
     assert again["fine"].outcomes == first["fine"].outcomes
     assert "asked in conversations of 3 turns" in first.questions.name
 

@@ -12,7 +12,7 @@ import typer
 from videox2l.cli.help import Command, Group
 from videox2l.cli.needles import Haystack, Rate, Size, parse_size, progress_bar, wide_console
 from videox2l.cli.option_groups import with_options
-from videox2l.cli.options import EngineOptions, Json, SamplingOptions, path_for
+from videox2l.cli.options import AtOnce, EngineOptions, Json, SamplingOptions, path_for
 from videox2l.cli.output import print_json
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ def evaluate_file(
     ] = True,
     max_new_tokens: Annotated[int, typer.Option(metavar="N", help="Longest answer, in tokens.")] = 32,
     only: Only = False,
+    at_once: AtOnce = 8,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -112,6 +113,7 @@ def evaluate_file(
             sampling=sampling,
             generation=generation,
             kept=kept,
+            at_once=at_once,
             progress=progress,
         )
 
@@ -136,6 +138,7 @@ def evaluate_needle_videos(
         int, typer.Option(metavar="N", help="Questions in a conversation; its earlier turns stay in the context.")
     ] = 1,
     only: Only = False,
+    at_once: AtOnce = 8,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -171,7 +174,7 @@ def evaluate_needle_videos(
     kept = None if out is None else AnswersFile(out)
     engine = engine_options.engine()
     settings = (Setting.of(engine),) if only else None
-    show_result(lambda progress: evaluate_needles(engine, settings, what, progress, kept), out, as_json)
+    show_result(lambda progress: evaluate_needles(engine, settings, what, progress, kept, at_once), out, as_json)
 
 
 def show_result(

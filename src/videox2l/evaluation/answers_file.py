@@ -22,7 +22,8 @@ class GivenAnswer:
     cache_tokens, full_cache_tokens: tokens in the cache, and without compression.
     level: the one level it took to be of another setting's size; None for other settings.
     notes: what came with the answer.
-    index_s, ask_s: seconds that indexing the video took, and the question.
+    index_s: seconds that indexing the video took.
+    ask_s: seconds that passed since the answer before it, or the start, since several questions are answered at once.
     """
 
     text: str
