@@ -190,7 +190,7 @@ def main() -> None:
         "benchmark": "batching",
         **vars(given),
         "torch_threads": torch.get_num_threads(),
-        "question_tokens": len(together[0].ids),
+        "question_tokens": len(model.question_ids(ways.questions[0])),
         "cache_tokens": together[0].answer.cache_tokens,
         "full_cache_tokens": together[0].answer.full_cache_tokens,
         "same_answers": same / given.questions,

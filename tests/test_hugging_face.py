@@ -16,7 +16,7 @@ from transformers import (
     Gemma3Config,
     PreTrainedConfig,
     Qwen2Config,
-    Qwen3_5Config,
+    Qwen3_5MoeConfig,
 )
 
 from videox2l import VideoX2L
@@ -124,7 +124,7 @@ def test_models_that_can_not_be_driven_say_why(tmp_path):
     with pytest.raises(ModelError, match="sliding_attention layers"):
         load_model(config_only(tmp_path / "gemma", Gemma3Config()), device="cpu")
     with pytest.raises(ModelError, match="linear_attention layers"):
-        load_model(config_only(tmp_path / "linear", Qwen3_5Config()), device="cpu")
+        load_model(config_only(tmp_path / "linear", Qwen3_5MoeConfig()), device="cpu")
     with pytest.raises(ModelError, match=r"'blip-2'.*no adapter.*docs/adding-a-model.md"):
         load_model(config_only(tmp_path / "other", Blip2Config()), device="cpu")
 

@@ -13,8 +13,9 @@ import pytest
 import torch
 from rich.console import Console
 
-from videox2l import Budget, Even, OneLevel, SummaryTokens, TopK, VideoIndex, VideoX2L
+from videox2l import FRESH, Budget, Even, OneLevel, SummaryTokens, TopK, VideoIndex, VideoX2L
 from videox2l.answering.stream import AnswerStream
+from videox2l.compression.fresh import Fresh
 from videox2l.compression.summary_tokens import SummaryCompression
 from videox2l.errors import SettingsError
 from videox2l.evaluation.answers_file import AnswersFile
@@ -23,7 +24,7 @@ from videox2l.evaluation.intervals import mean_accuracy, mean_difference, wilson
 from videox2l.evaluation.needles import NeedleEvaluation, NeedleItem, evaluate_needles
 from videox2l.evaluation.question_set import Item, words
 from videox2l.evaluation.result import EvaluationResult
-from videox2l.evaluation.settings import Setting, comparison
+from videox2l.evaluation.settings import Setting, comparison, frame_settings
 from videox2l.evaluation.table import evaluation_table
 from videox2l.models.base import MLLM, Turn
 from videox2l.models.video_xl.adapter import VideoXL
@@ -233,17 +234,56 @@ def test_the_default_comparison_holds_what_the_method_must_beat():
         "2x/32x, random",
         "2x/32x, evenly spaced",
         "one level, equal size",
+        "frames uniform, fresh",
+        "frames uniform, re-loaded",
+        "frames top_k, fresh",
+        "frames top_k, re-loaded",
         "32x everywhere",
         "2x/32x, two_pass",
         "full cache",
     ]
     assert {setting.oracle for setting in settings[1:5]} == {"contrastive", "probe", "attention", "random"}
     assert settings[5].selector == Even(3)
-    assert [setting.same_size_as for setting in settings if setting.same_size_as] == [settings[1].name]
-    everywhere = [setting for setting in settings if isinstance(setting.selector, OneLevel)]
+    equal = [setting for setting in settings if setting.same_size_as]
+    assert [setting.same_size_as for setting in equal] == [settings[1].name] * 5
+    everywhere = [setting for setting in settings if isinstance(setting.selector, OneLevel) and setting not in equal]
     assert [setting.compressor.levels for setting in everywhere] == [(2,), (32,), (1,)]
-    assert not any(setting.selector.fine_edges for setting in everywhere)
-    assert all(setting.selector.fine_edges for setting in settings if setting.selects)
+    assert [setting.compressor.levels for setting in equal[1:]] == [(FRESH,), (1,)] * 2
+    assert not any(setting.selector.fine_edges for setting in (*everywhere, *equal))
+    assert all(setting.selector.fine_edges for setting in settings if setting.selects and setting not in equal)
+
+
+def test_a_method_that_leaves_chunks_out_is_compared_without_ratios_where_it_has_none():
+    """As for a model whose KVs can't be re-used."""
+    method = Setting("fresh, contrastive", Fresh(), selector=TopK(3, leaves_out=True))
+    settings = comparison(method, frame_methods=("aks",))
+    assert [setting.name for setting in settings] == [
+        "full cache",
+        "fresh, contrastive",
+        "fresh, probe",
+        "fresh, attention",
+        "fresh, random",
+        "fresh, evenly spaced",
+        "frames aks, fresh",
+    ]
+    assert {setting.compressor for setting in settings} == {Fresh()}
+
+
+def test_frames_are_read_with_as_many_tokens_as_the_setting_they_are_compared_with(video_xl):
+    """For every question, fresh and re-loaded."""
+    ours = Setting("ours", SummaryTokens((2, 32)), "random", TopK(1, fine_edges=False), chunk_frames=2)
+    result = evaluate_needles(VideoX2L(video_xl), (ours, *frame_settings(ours, False)), replace(SMALL, videos=1))
+    ours_result, *arms = result.settings
+    assert [arm.setting.name for arm in arms] == ["frames uniform, fresh", "frames uniform, re-loaded"]
+    for arm in arms:
+        for own, other in zip(ours_result.outcomes, arm.outcomes, strict=True):
+            assert own.cache_tokens - 144 < other.cache_tokens <= own.cache_tokens  # less than a frame's
+    fresh, reloaded = (arm.to_json() for arm in arms)
+    assert "cache_tokens" not in fresh["selector"]
+    assert fresh["prefill_s"] > 0 == reloaded["prefill_s"]
+    assert fresh["compressor"]["levels"] == ["fresh"]
+    assert fresh["ratios"].keys() == {"fresh"} and reloaded["ratios"].keys() == {"1x"}
+    assert ours_result.to_json()["ratios"] == {"2x": 2.0, "32x": 32.0}
 
 
 def test_one_level_everywhere_has_no_exception_for_the_first_and_last_chunk(video_xl):

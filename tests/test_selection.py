@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from videox2l import Budget, Even, Manual, OneLevel, SummaryTokens, TopK, VideoIndex, VideoX2L
+from videox2l import NOTHING, Budget, Even, Manual, OneLevel, SummaryTokens, TopK, VideoIndex, VideoX2L
 from videox2l.errors import SettingsError
 from videox2l.oracles.fusion import Fusion
 from videox2l.oracles.probe import Probe
@@ -346,3 +346,37 @@ def test_every_selector_goes_by_its_name() -> None:
 def test_a_selector_that_can_not_be_made_by_name_is_an_error(engine: VideoX2L, name: str, message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         replace(engine, selector=name)
+
+
+# left out
+
+
+def test_chunks_that_are_not_chosen_can_be_left_out(three_levels: VideoIndex) -> None:
+    chosen = (2, NOTHING, NOTHING, 2, NOTHING, 2)
+    assert TopK(1, leaves_out=True).select(SCORES.eq(SCORES[3]).float(), three_levels).levels == chosen
+    assert Manual((3,), leaves_out=True).select(None, three_levels).levels == chosen
+    assert Manual.parse("3", fine_edges=False, leaves_out=True).select(None, three_levels).levels == (
+        *(NOTHING, NOTHING, NOTHING, 2, NOTHING, NOTHING),
+    )
+    assert Even(1, leaves_out=True, fine_edges=False).select(None, three_levels).levels.count(NOTHING) == 5
+    assert three_levels.tokens(chosen) == len(three_levels.prompt) + 3 * 144
+
+
+def test_a_budget_that_leaves_chunks_out_reads_the_best_ones_only(three_levels: VideoIndex) -> None:
+    budgets = [len(three_levels.prompt) + room for room in (0, 9, 36, 9 * 6, 200, 600, 6 * 144)]
+    before: tuple[int, ...] = (NOTHING,) * 6
+    for budget in budgets:
+        levels = Budget(budget, leaves_out=True, fine_edges=False).select(SCORES, three_levels).levels
+        assert three_levels.tokens(levels) <= budget
+        assert all(now <= then for now, then in zip(levels, before, strict=True))
+        before = levels
+    assert before == (2,) * 6
+    only_one = Budget(budgets[1], leaves_out=True, fine_edges=False).select(SCORES, three_levels).levels
+    assert [chunk for chunk, level in enumerate(only_one) if level != NOTHING] == [int(SCORES.argmax())]
+
+
+def test_an_answer_says_what_was_left_out(engine: VideoX2L, three_levels: VideoIndex) -> None:
+    answer = engine.ask(three_levels, "What is it?", selector=Manual((3,), leaves_out=True, fine_edges=False))
+    read = [(chunk["level"], chunk["ratio"]) for chunk in answer.to_json()["chunks"]]
+    assert read == [("nothing", None)] * 3 + [(2, 2.0)] + [("nothing", None)] * 2
+    assert answer.cache_tokens == len(three_levels.prompt) + 144

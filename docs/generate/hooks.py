@@ -21,6 +21,7 @@ GENERATED: dict[str, Callable[[], str]] = {
     "answer_json": partial(fields_table, "AnswerJson"),
     "chat_moments_json": partial(fields_table, "ChatMomentsJson"),
     "moment_json": partial(fields_table, "MomentJson"),
+    "cue_json": partial(fields_table, "CueJson"),
     "chunk_json": partial(fields_table, "ChunkJson"),
     "sampling_json": partial(fields_table, "SamplingJson"),
     "index_json": partial(fields_table, "IndexJson"),

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from videox2l.engine import Chat, VideoX2L
     from videox2l.errors import VideoX2LError
     from videox2l.index.video_index import VideoIndex
+    from videox2l.levels import FRESH, NOTHING
     from videox2l.selection.budget import Budget
     from videox2l.selection.even import Even
     from videox2l.selection.manual import Manual
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from videox2l.video import FrameArray, Sampling
 
 __all__ = [
+    "FRESH",
+    "NOTHING",
     "Answer",
     "Budget",
     "Chat",
@@ -42,6 +45,8 @@ __all__ = [
 ]
 
 _HOMES = {
+    "FRESH": "levels",
+    "NOTHING": "levels",
     "Answer": "answering.answer",
     "Budget": "selection.budget",
     "Chat": "engine",

@@ -9,21 +9,25 @@ from typing import Any, Self
 
 from videox2l.answering.answer import Answer
 from videox2l.answering.generation import Generation
+from videox2l.answering.prompt_subtitles import cues_for_prompt, question_with
 from videox2l.answering.scheduler import Scheduler
-from videox2l.answering.stream import AnswerStream
+from videox2l.answering.stream import AnswerStream, QuestionText
 from videox2l.checks import check_kind, check_number, check_question, check_text
 from videox2l.compression.base import Compressor
-from videox2l.compression.registry import compressor_for
+from videox2l.compression.registry import compressor_for, refuse_kvs
 from videox2l.errors import QuestionError, SettingsError, VideoX2LError
 from videox2l.find import find_in
 from videox2l.index.builder import IndexProgress, index_video
 from videox2l.index.reload import LastCache
 from videox2l.index.spec import IndexSpec
 from videox2l.index.video_index import VideoIndex
+from videox2l.levels import level_list
 from videox2l.models.base import MLLM, Turn
 from videox2l.models.load import load_model, wrap_model
 from videox2l.oracles.base import Oracle
+from videox2l.oracles.contrastive import frame_scores
 from videox2l.oracles.registry import ORACLES, make_oracle
+from videox2l.oracles.subtitles import SubtitleOracle
 from videox2l.oracles.time import TimeOracle
 from videox2l.selection.base import Selector
 from videox2l.selection.registry import SELECTORS, make_selector
@@ -31,9 +35,11 @@ from videox2l.store import Store, open_store
 from videox2l.tracks.contrastive_head import ContrastiveHead
 from videox2l.tracks.dual_encoder import DualEncoder, HubDualEncoder, find_encoder
 from videox2l.tracks.embeddings import Embeddings
+from videox2l.tracks.languages import known_language
+from videox2l.tracks.subtitles import choose_subtitles, find_subtitles, in_language
 from videox2l.tracks.thumbnails import Thumbnails
 from videox2l.tracks.track import Track
-from videox2l.types import Moment, Selection
+from videox2l.types import Cue, Moment, Selection
 from videox2l.video import Sampling, open_video
 
 
@@ -45,12 +51,19 @@ class VideoX2L:
     compressor: levels and how they are made; by default the way the model was published with, else `keydiff`.
     chunk_frames: frames in a chunk, or of the first chunks one by one, the last number repeated; by default the
         model's own.
-    oracle: what scores the chunks, by name or made already; "attention" by default, which needs nothing.
+    oracle: what scores the chunks, by name or made already; by default one that needs nothing but the model:
+        "attention", or "probe" for a model whose KVs can't be re-used.
     selector: what chooses each chunk's level, by name with its defaults or made already, as `TopK(k=5)`; by default
-        the 3 best chunks are read at the finest level.
+        the 3 best chunks are read at the finest level. Of a model whose KVs can't be re-used, the others are left out.
     encoder: the dual encoder that embeds frames for the contrastive oracle; none by default.
     reads_times: whether times that a question names, as "at 1:23", come before the oracle's scores (see `TimeOracle`);
         they do by default.
+    reads_subtitles: whether subtitles beside a video or in it are read, and a question's words among them come before
+        the oracle's scores (see `SubtitleOracle`); they are by default.
+    subtitle_language: the language of the subtitles that are read, as "en" or "German"; None, the default, takes the
+        first in the question's script, else the first of all.
+    subtitles_in_prompt: whether what is said around the selected moments stands before the question as text; not by
+        default.
     store: where indexes are kept; the user's cache directory by default.
     keeps_cache: whether the cache of the last answer is kept for the next question, which re-loads only what is not the
         same; answers do not change, and one cache more is in memory. True by default.
@@ -61,10 +74,13 @@ class VideoX2L:
     model: MLLM
     compressor: Compressor = None  # type: ignore[assignment]  # until __post_init__
     chunk_frames: int | tuple[int, ...] = None  # type: ignore[assignment]  # until __post_init__
-    oracle: str | Oracle = "attention"
+    oracle: str | Oracle = None  # type: ignore[assignment]  # until __post_init__
     selector: str | Selector = "top_k"
     encoder: DualEncoder | None = None
     reads_times: bool = True
+    reads_subtitles: bool = True
+    subtitle_language: str | None = None
+    subtitles_in_prompt: bool = False
     store: Store = field(default_factory=lambda: open_store("disk"))
     keeps_cache: bool = True
     processor: InitVar[Any] = None
@@ -83,13 +99,20 @@ class VideoX2L:
                 f"chunk_frames={self.chunk_frames} cuts through the groups of {group} frames that {self.model.name} "
                 f"reads together: pass a multiple of {group}"
             )
+        if self.subtitle_language is not None:
+            self.subtitle_language = known_language(self.subtitle_language)
         self.compressor = self.compressor or compressor_for(self.model)
-        self._last = LastCache(int(self.keeps_cache))
+        if self.compressor.makes_kvs and not self.model.reuses_kvs:
+            refuse_kvs(self.model)
+        self.oracle = self.oracle or self.model.oracle
+        self._last = LastCache(int(self.keeps_cache and self.model.reuses_kvs))
         oracle = make_oracle(self.oracle, encoder=self.encoder)
+        if not self.model.reuses_kvs:
+            self.selector = self._fitted(self.selector)
         make_selector(self.selector).check(self.compressor.levels, oracle.levels)
 
     def __repr__(self) -> str:
-        levels = ",".join(map(str, self.compressor.levels))
+        levels = level_list(self.compressor.levels)
         oracle = ORACLES.name(make_oracle(self.oracle, encoder=self.encoder))
         selector = SELECTORS.name(make_selector(self.selector))
         return f"VideoX2L({self.model.name}, {self.model.device}, levels {levels}, oracle {oracle}, {selector})"
@@ -118,7 +141,7 @@ class VideoX2L:
         device, dtype, revision, device_map, quantization_config, max_pixels, min_pixels: see `load_model`.
         encoder: a CLIP or SigLIP hub id or directory, or the directory of a contrastive head trained for the model; by
             default the one the checkpoint brings, if it does.
-        oracle: by default "contrastive" where there is an encoder, else "attention".
+        oracle: by default "contrastive" where there is an encoder, else the class's default.
         compressor: by name, or one made already.
         compression: settings of a compressor by name, or of the default one.
         store: "disk", the user's cache directory; "ram"; or a directory.
@@ -148,7 +171,7 @@ class VideoX2L:
                 else HubDualEncoder(encoder, mllm.device, mllm.dtype)
             )
         encoder = encoder or ContrastiveHead.of(mllm)
-        oracle = oracle or ("contrastive" if encoder else "attention")
+        oracle = oracle or ("contrastive" if encoder else mllm.oracle)
         if compressor is None or isinstance(compressor, str):
             compressor = compressor_for(mllm, compressor, **(compression or {}))
         return cls(mllm, compressor, encoder=encoder, oracle=oracle, store=store, **settings)
@@ -162,12 +185,17 @@ class VideoX2L:
         """Compress a video at every level, or open what the store has of it.
 
         video: a path, a folder of images, an open binary file, or a FrameArray. sampling: which frames; by default one
-        a second. An interrupted run leaves finished chunks in the store, and the next goes on from there.
+        a second. An interrupted run leaves finished chunks in the store, and the next goes on from there. Subtitles
+        beside the video or in it come with the index, also with one that was made before there were any.
         Raises: VideoError, SettingsError, StoreError.
         """
         source = open_video(video, sampling or Sampling())
         spec = IndexSpec.of(source.spec(self._chunk_sizes), self.model, self.compressor)
-        return index_video(source, spec, self.store, self.model, self.compressor, self._tracks, progress)
+        index = index_video(source, spec, self.store, self.model, self.compressor, self._tracks, progress)
+        if self.reads_subtitles:
+            subtitles, notes = find_subtitles(source, self.store)
+            index = replace(index, subtitles=subtitles, notes=(*index.notes, *notes))
+        return self._with_own_subtitles(index)
 
     def ask(self, video: Any, question: str, **settings: Any) -> Answer:
         """Answer a question about a video; see `stream` for the arguments and errors."""
@@ -237,20 +265,26 @@ class VideoX2L:
         check_question(question)
         generation = Generation() if generation is None else generation
         check_kind(generation, Generation, "generation", "for example Generation(max_new_tokens=64)")
-        choice = self._choice(oracle or self.oracle, selector or self.selector)
-        index = self._indexed(video)
+        index = self._with_own_subtitles(self._indexed(video))
         index.spec.check_model(self.model)
         alone = self._alone_notes if history else ()
-        ids = self.model.question_ids(question, () if alone else history)
+        history = () if alone else history
+        ids = self.model.question_ids(question, history)
         self._check_length(len(ids))
+
+        def write(selection: Selection) -> QuestionText:
+            cues, cut = self._prompt_cues(index, question, selection, self.model.max_positions - len(ids))
+            text = self.model.question_ids(question_with(cues, question), history) if cues else ids
+            return QuestionText(text, cues, cut)
+
         is_alone = scheduler is None
         scheduler = scheduler or self.scheduler(sequences=1, step_tokens=self.model.max_positions)
         stream = AnswerStream(
             model=self.model,
             index=index,
             question=question,
-            ids=ids,
-            choice=choice,
+            choice=self._choice(index, oracle or self.oracle, selector or self.selector),
+            write=write,
             generation=generation,
             scheduler=scheduler,
             notes=alone,
@@ -269,27 +303,66 @@ class VideoX2L:
         return Chat(self, self._indexed(video))
 
     def find(self, video: Any, text: str, k: int = 5) -> tuple[Moment, ...]:
-        """The moments of a video that show what a text names, to the second, the best first.
+        """The moments of a video that show or say what a text names, to the second, the best first.
 
         video: as for `stream`. text: as "orange heart", or a question. k: how many moments at most.
-        Raises: SettingsError if there is no encoder; QuestionError if there is no text; what `stream` raises.
+        Raises: SettingsError if there is neither an encoder nor subtitles; QuestionError if there is no text; what
+        `stream` raises.
         """
-        if self.encoder is None:
-            raise SettingsError("finding moments needs a dual encoder: pass encoder= with a CLIP or SigLIP hub id")
         check_text(text)
         check_number(k, 1, "k", "moments")
-        index = self._indexed(video)
-        return find_in(self.encoder, text, index.embeddings(self.encoder), index.spec.video.end_s, k)
+        index = self._with_own_subtitles(self._indexed(video))
+        if self.encoder is None and not index.subtitles:
+            raise SettingsError(
+                "finding moments needs a dual encoder or subtitles: pass encoder= with a CLIP or SigLIP hub id"
+            )
+        frames = None
+        if self.encoder is not None:
+            frames = frame_scores(self.encoder, text, *index.embeddings(self.encoder))
+        subtitles, _ = choose_subtitles(index.subtitles, text)
+        return find_in(text, frames, subtitles, index.spec.video, k)
 
     def _indexed(self, video: Any) -> VideoIndex:
         return video if isinstance(video, VideoIndex) else self.index(video)
 
-    def _choice(self, oracle: str | Oracle, selector: str | Selector) -> ScoredChoice:
-        oracle, selector = make_oracle(oracle, encoder=self.encoder), make_selector(selector)
+    def _with_own_subtitles(self, index: VideoIndex) -> VideoIndex:
+        """An index with no other subtitles than those that this engine reads."""
+        if not self.reads_subtitles:
+            return replace(index, subtitles=())
+        subtitles, notes = in_language(index.subtitles, self.subtitle_language)
+        return replace(index, subtitles=subtitles, notes=(*index.notes, *notes))
+
+    def _prompt_cues(
+        self, index: VideoIndex, question: str, selection: Selection, room: int
+    ) -> tuple[tuple[Cue, ...], tuple[str, ...]]:
+        """The cues that stand before the question, in a quarter of the room that it leaves, and notes on them."""
+        subtitles, _ = choose_subtitles(index.subtitles, question)
+        if not self.subtitles_in_prompt or subtitles is None:
+            return (), ()
+        moments = [(moment.start_s, moment.end_s) for moment in selection.named]
+        moments += [(index.chunks[chunk].start_s, index.chunks[chunk].end_s) for chunk in selection.moments]
+        if not moments:
+            return (), ("no moment was chosen to be read in full detail, so no subtitles stand before the question",)
+        tokenizer = self.model.tokenizer
+        return cues_for_prompt(
+            subtitles, moments, room // 4, lambda text: len(tokenizer(text, add_special_tokens=False)["input_ids"])
+        )
+
+    def _choice(self, index: VideoIndex, oracle: str | Oracle, selector: str | Selector) -> ScoredChoice:
+        oracle = make_oracle(oracle, encoder=self.encoder)
         name = ORACLES.name(oracle)
+        if index.subtitles and oracle.takes_subtitles:
+            oracle = SubtitleOracle(oracle)
         if self.reads_times and oracle.takes_times:
             oracle = TimeOracle(oracle)
-        return ScoredChoice(self.model, oracle, name, selector)
+        return ScoredChoice(self.model, oracle, name, self._fitted(selector))
+
+    def _fitted(self, selector: str | Selector) -> Selector:
+        """A selector, told to leave chunks out where there is no coarser level to read them at."""
+        selector = make_selector(selector)
+        if self.model.reuses_kvs or not hasattr(selector, "leaves_out"):
+            return selector
+        return replace(selector, leaves_out=True)  # type: ignore[call-arg]
 
     @property
     def _chunk_sizes(self) -> tuple[int, ...]:
@@ -332,16 +405,17 @@ class ScoredChoice:
         """For each question the chunks' levels."""
         described = SELECTORS.describe(self.selector)
         if not self.selector.needs_scores:
-            return [replace(self.selector.select(None, index), selector=described) for _ in questions]
+            return [replace(self.selector.choose(None, index), selector=described) for _ in questions]
         selections = []
         for question, scores in zip(questions, self.oracle.score_all(self.model, index, questions), strict=True):
-            selection = self.selector.select(scores.chunks, index)
+            selection = self.selector.choose(scores, index)
             selections.append(
                 replace(
                     selection,
                     notes=(*self.oracle.notes(index, question), *selection.notes),
                     frames=scores.frames,
                     named=scores.named,
+                    subtitles=scores.subtitles,
                     oracle=self.name,
                     selector=described,
                 )

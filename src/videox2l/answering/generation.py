@@ -160,7 +160,7 @@ def read(model: MLLM, answers: Sequence[AnswerTokens], most: int | None = None) 
         states = model.run(model.embed(torch.cat(parts)), Forward.packed(caches, counts))  # (sum of counts, hidden)
         logits = model.logits(states[ends[ready].to(states.device)])
     except BaseException:  # nothing counts as read, so that it can be tried again
-        for cache, end in zip(caches, before, strict=True):
+        for cache, end in zip(caches if model.reuses_kvs else (), before, strict=False):  # others can't be cut
             cache.cut(*end)
         raise
     for answer, count in zip(answers, counts, strict=True):

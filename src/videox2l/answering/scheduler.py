@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from itertools import islice
 
 import torch
@@ -166,14 +167,21 @@ class Scheduler:
                 stages.enter_context(stream.clock("relevance"))
             index = self._reads.of(streams[0].index)
             selections = streams[0].choice.select(index, [stream.question for stream in streams])
-        for stream, selection in zip(streams, selections, strict=True):
-            stream.selection = selection
+            for stream, selection in zip(streams, selections, strict=True):
+                stream.choose(selection)
 
     def _load(self, stream: AnswerStream) -> None:
         assert stream.selection is not None
         with stream.clock("load"):
-            index = self._reads.of(stream.index, is_last=len(self._waiting) == 1)
-            merged = merge(self.model, index, stream.selection.levels, stream.room, self._last)
+            merged = merge(
+                self.model,
+                self._reads.of(stream.index, is_last=len(self._waiting) == 1),
+                stream.selection.levels,
+                stream.room,
+                frames=stream.selection.chosen_frames,
+                while_prefilling=partial(stream.clock, "prefill"),
+                last=self._last,
+            )
         stream.begin(merged)
 
 

@@ -19,7 +19,7 @@ from videox2l.errors import QuestionError, VideoX2LError
 from videox2l.index.reload import MergedCache
 from videox2l.index.video_index import ChunkEntry, VideoIndex
 from videox2l.models.base import MLLM
-from videox2l.types import ChunkReport, Selection
+from videox2l.types import ChunkReport, Cue, Selection
 
 if TYPE_CHECKING:
     from videox2l.answering.scheduler import Scheduler
@@ -27,32 +27,37 @@ if TYPE_CHECKING:
 
 @dataclass
 class Clock:
-    """Seconds by stage; a stage entered again adds up."""
+    """Seconds by stage; a stage entered again adds up, and one within another counts for itself alone."""
 
     seconds: dict[str, float] = field(default_factory=dict)
+    _inner_s: float = 0.0
 
     @contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
         """Time a stage."""
+        before_s, self._inner_s = self._inner_s, 0.0
         started = time.perf_counter()
         try:
             yield
         finally:
-            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - started
+            took_s = time.perf_counter() - started
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + took_s - self._inner_s
+            self._inner_s = before_s + took_s
 
 
 def chunk_report(entry: ChunkEntry, selection: Selection) -> ChunkReport:
     """What an answer says about a chunk."""
     chunk = entry.chunk
-    level = selection.levels[chunk.index]
+    level, frames = selection.levels[chunk.index], selection.chosen_frames.get(chunk.index)
     return ChunkReport(
         index=chunk.index,
         start_s=chunk.start_s,
         end_s=chunk.end_s,
         score=None if selection.scores is None else selection.scores[chunk.index],
         level=level,
-        ratio=entry.ratio(level),
+        ratio=entry.ratio(level, frames),
         is_chosen=chunk.index in selection.moments,
+        frames_s=None if frames is None else tuple(entry.frames[frame].time_s for frame in frames),
     )
 
 
@@ -63,14 +68,29 @@ class Choice(Protocol):
         """For each question the chunks' levels."""
 
 
+@dataclass(frozen=True)
+class QuestionText:
+    """A question as the model reads it.
+
+    ids: the token ids of all that stands behind the video, (n,).
+    cues: the subtitles that stand before the question.
+    notes: what the user should know about these.
+    """
+
+    ids: Tensor
+    cues: tuple[Cue, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
 class AnswerStream:
     """An answer as it is decoded: an iterator over pieces of text, and `.answer` once they are all taken.
 
     Whoever takes a piece runs the scheduler that has the question, and with it all questions that it answers at once.
 
     model, index: what answers, and about which video.
-    question, ids: the question, and the token ids of all that stands behind the video, (n,).
+    question: what is asked.
     choice: what chooses the chunks' levels.
+    write: says how the model reads the question once they are chosen.
     generation: how the answer is decoded.
     scheduler: what answers the question, by itself or together with others.
     notes: what the user should know, before anything is chosen.
@@ -87,24 +107,25 @@ class AnswerStream:
         model: MLLM,
         index: VideoIndex,
         question: str,
-        ids: Tensor,
         choice: Choice,
+        write: Callable[[Selection], QuestionText],
         generation: Generation,
         scheduler: Scheduler,
         notes: tuple[str, ...] = (),
         piece: Callable[[str], None] = lambda _: None,
         finished: Callable[[Answer], None] = lambda _: None,
     ):
-        self.model, self.index, self.question, self.ids = model, index, question, ids
+        self.model, self.index, self.question = model, index, question
         self.choice, self.generation = choice, generation
         self.clock = Clock()
         self.selection: Selection | None = None
+        self.text: QuestionText | None = None
         self.merged: MergedCache | None = None
         self.tokens: AnswerTokens | None = None
         self.token_ids: list[int] = []
         self.is_finished = False
         self.error: Exception | None = None
-        self._scheduler, self._notes = scheduler, notes
+        self._scheduler, self._write, self._notes = scheduler, write, notes
         self._tell_piece, self._tell_finished = piece, finished
         self._words = AnswerText(model.tokenizer, generation.stop)
         self._waiting_pieces: deque[str] = deque()
@@ -162,20 +183,26 @@ class AnswerStream:
     def is_alike(self, other: AnswerStream) -> bool:
         """Whether another question differs in its words alone, so that both can be scored together."""
         try:
-            return self.index.key == other.index.key and self.choice == other.choice
+            is_same_video = (self.index.key, self.index.subtitles) == (other.index.key, other.index.subtitles)
+            return is_same_video and self.choice == other.choice
         except Exception:  # an oracle of someone else's may hold what can't be compared
             return False
+
+    def choose(self, selection: Selection) -> None:
+        """Take the chosen levels, and write the question."""
+        self.selection, self.text = selection, self._write(selection)
 
     @property
     def room(self) -> int:
         """Tokens that question and answer take behind the video; a longer answer makes its own room."""
-        return len(self.ids) + min(self.generation.max_new_tokens, self.model.max_positions)
+        assert self.text is not None
+        return len(self.text.ids) + min(self.generation.max_new_tokens, self.model.max_positions)
 
     @property
     def needed_tokens(self) -> int:
         """Tokens that its cache has room for: prompt, video, question and the longest answer."""
         assert self.selection is not None
-        return self.index.tokens(self.selection.levels) + self.room
+        return self.index.tokens(self.selection.levels, self.selection.chosen_frames) + self.room
 
     @property
     def stage(self) -> str:
@@ -184,12 +211,12 @@ class AnswerStream:
 
     def begin(self, merged: MergedCache) -> None:
         """Begin to decode from the chosen levels, merged in one cache."""
-        assert self.selection is not None
+        assert self.selection is not None and self.text is not None
         self.merged = merged
-        self.tokens = AnswerTokens(self.model, merged.cache, self.ids, self.generation)
-        context = context_notes(self.model, merged.cache.next_position + len(self.ids))
-        selection = replace(self.selection, notes=(*self._notes, *self.selection.notes, *context))
-        self._draft = draft(self.model, self.index, self.question, selection)
+        self.tokens = AnswerTokens(self.model, merged.cache, self.text.ids, self.generation)
+        context = context_notes(self.model, merged.cache.next_position + len(self.text.ids))
+        notes = (*self._notes, *self.selection.notes, *self.text.notes, *context)
+        self._draft = draft(self.model, self.index, self.question, self.text.cues, replace(self.selection, notes=notes))
 
     def take(self, token: int) -> None:
         """The next token of the answer, or the one that ends it."""
@@ -215,7 +242,7 @@ class AnswerStream:
             self._tell_piece(piece)
 
 
-def draft(model: MLLM, index: VideoIndex, question: str, selection: Selection) -> Answer:
+def draft(model: MLLM, index: VideoIndex, question: str, cues: tuple[Cue, ...], selection: Selection) -> Answer:
     """All of an answer but its text and its seconds."""
     reports = tuple(chunk_report(entry, selection) for entry in index.entries)
     chosen = [reports[chunk] for chunk in selection.moments]
@@ -224,13 +251,14 @@ def draft(model: MLLM, index: VideoIndex, question: str, selection: Selection) -
     return Answer(
         text="",
         chunks=reports,
-        cache_tokens=index.tokens(selection.levels),
+        cache_tokens=index.tokens(selection.levels, selection.chosen_frames),
         full_cache_tokens=index.full_tokens,
         timings_s={},
         model=model.name,
         index_reused=index.reused,
         question=question,
         moments=selection.named or answer_moments(chosen, selection.frames, index.spec.video.end_s),
+        cues=cues,
         selection=selection,
         index=index,
         notes=(*index.notes, *selection.notes, *notes),

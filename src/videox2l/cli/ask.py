@@ -18,8 +18,10 @@ from videox2l.cli.options import (
     IndexOptions,
     Json,
     SamplingOptions,
+    SubtitleFile,
     Verbose,
     VideoArgument,
+    check_subtitles,
     path_for,
 )
 from videox2l.cli.output import check_picture, numbered, print_error, print_index, print_json, show_answer
@@ -75,6 +77,7 @@ def ask(
             help="Save a picture of where the answer came from (.png, .pdf or .svg).",
         ),
     ] = None,
+    subtitles: SubtitleFile = None,
     at_once: AtOnce = 8,
     verbose: Verbose = False,
     as_json: Json = False,
@@ -87,10 +90,11 @@ def ask(
     check_questions(asked)
     if plot is not None:
         check_picture(plot)
+    check_subtitles(subtitles, engine_options.no_subtitles)
     source = sampling_options.open(video)
     generation = generation_options.generation(engine_options.seed)
     engine = engine_options.engine()
-    made = index_with_progress(engine, source, engine_options.model is not None)
+    made = index_with_progress(engine, source, engine_options.model is not None, subtitles)
     scheduler = engine.scheduler(sequences=at_once) if len(asked) > 1 else None
 
     def start(question: str) -> AnswerStream | QuestionError:

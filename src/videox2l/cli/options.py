@@ -16,10 +16,12 @@ from videox2l.checks import check_path, check_video_path
 from videox2l.cli import completion
 from videox2l.compression.registry import COMPRESSORS
 from videox2l.errors import SettingsError, VideoError
+from videox2l.levels import FRESH, Level, plain_level
 from videox2l.oracles.registry import ORACLES, make_oracle
 from videox2l.registry import Registry
 from videox2l.selection.registry import SELECTORS
 from videox2l.times import parse_time
+from videox2l.tracks.languages import LANGUAGES, known_language
 
 if TYPE_CHECKING:
     from videox2l.answering.generation import Generation
@@ -75,6 +77,25 @@ def video_path(text: str) -> Path:
     return Path(text)
 
 
+def language(name: str | None) -> str | None:
+    """Reads the name of a language as its code. Raises: SettingsError if there is none of that name."""
+    return None if name is None else known_language(name)
+
+
+def check_subtitles(file: Path | None, no_subtitles: bool) -> None:
+    """Refuse a file that holds no subtitles before anything slow, or one that is not to be read.
+
+    Raises: SettingsError.
+    """
+    if file is None:
+        return
+    if no_subtitles:
+        raise SettingsError("--subtitles and --no-subtitles contradict each other: leave one of them out")
+    from videox2l.tracks.subtitles import check_subtitle_file
+
+    check_subtitle_file(file)
+
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on stdout, one object per line.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show more details: timings, levels, tokens.")]
 AtOnce = Annotated[
@@ -83,6 +104,26 @@ AtOnce = Annotated[
         metavar="N",
         callback=some_questions,
         help="Answer up to N questions at once; 1 takes least memory. Default: 8.",
+    ),
+]
+NoSubtitles = Annotated[bool, more("--no-subtitles", help="Read no subtitles, neither beside the video nor in it.")]
+SubtitleLanguage = Annotated[
+    str | None,
+    more(
+        metavar="NAME",
+        callback=language,
+        autocompletion=completion.one_of(*LANGUAGES),
+        help="Which subtitles to read where there are several, for example en. Default: the first in the question's "
+        "script.",
+    ),
+]
+SubtitleFile = Annotated[
+    Path | None,
+    more(
+        metavar="FILE",
+        parser=path_for("--subtitles"),
+        help="Read these subtitles (.srt, .vtt or .ass) and no others. Default: those named like the video, and those "
+        "in it.",
     ),
 ]
 VideoArgument = Annotated[
@@ -190,7 +231,11 @@ class IndexOptions(ModelOptions):
 
     levels: Annotated[
         str | None,
-        more(metavar="LIST", help="Compression ratios to keep, finest first. Default: 2,32, or 1,4 for group_pooling."),
+        more(
+            metavar="LIST",
+            help="What to keep of each chunk, finest first: fresh (what enters the decoder, prefilled anew when it is "
+            "read) and compression ratios. Default: 2,32, or 1,4 for group_pooling.",
+        ),
     ] = None
     compressor: Annotated[
         str | None,
@@ -199,8 +244,8 @@ class IndexOptions(ModelOptions):
             callback=known(COMPRESSORS),
             autocompletion=completion.compressors,
             help="How the KV cache is compressed: summary_tokens, group_pooling, pool, uniform, random, keydiff, "
-            "value_norm, temporal_redundancy, combination, attention or merge. Default: the way the model was "
-            "published with, else keydiff.",
+            "value_norm, temporal_redundancy, combination, attention, merge, or fresh (no KVs are kept). Default: the "
+            "way the model was published with, else keydiff.",
         ),
     ] = None
     context: Annotated[
@@ -233,6 +278,14 @@ class IndexOptions(ModelOptions):
             metavar="NAME",
             autocompletion=completion.one_of("contiguous", "original"),
             help="How tokens are numbered: contiguous, or original (as in the whole video). Default: the model's own.",
+        ),
+    ] = None
+    one_time_from: Annotated[
+        int | None,
+        more(
+            metavar="N",
+            help="From this compression ratio on, keep only the first of the times that are written among a chunk's "
+            "frames. Default: 8; 0 keeps all. Not for summary_tokens and group_pooling.",
         ),
     ] = None
     fine_edges: Annotated[
@@ -280,15 +333,19 @@ class IndexOptions(ModelOptions):
         if self.edges is False and self.passes == "two_pass":
             compression["edge_ratio"] = None
         if self.levels is not None:
-            compression["levels"] = numbers(self.levels, "--levels", "2,32")
+            compression["levels"] = levels_of(self.levels)
         if self.passes != "single_pass":
             compression["passes"] = self.passes
         if self.context is not None:
             compression["context"] = self.context
         if self.positions is not None:
             compression["positions"] = self.positions
+        if self.one_time_from is not None:
+            compression["one_time_from"] = self.one_time_from or None
         if self.compressor is not None:
             COMPRESSORS.make(self.compressor, **compression)
+        elif compression.get("levels") == (FRESH,):
+            COMPRESSORS.make("fresh", **compression)
         else:  # the model's own is known once it is loaded; a value that these refuse no other takes
             for name in ("keydiff", "summary_tokens"):
                 known = COMPRESSORS.settings(name)
@@ -308,11 +365,16 @@ class EngineOptions(IndexOptions):
             callback=known(ORACLES),
             autocompletion=completion.oracles,
             help="How chunks are scored: contrastive (default with an encoder), attention (default without), qk, "
-            "probe, time, random or fusion; attention+qk fuses two.",
+            "probe, time, subtitles, random or fusion; attention+qk fuses two.",
         ),
     ] = None
     no_times: Annotated[
         bool, more("--no-times", help="Choose chunks without regard to times in the question, such as 'at 1:23'.")
+    ] = False
+    no_subtitles: NoSubtitles = False
+    subtitle_language: SubtitleLanguage = None
+    subtitles_in_prompt: Annotated[
+        bool, more("--subtitles-in-prompt", help="Let the model read the subtitles of the chosen moments as text.")
     ] = False
     smoothing: Annotated[
         float, more(metavar="N", help="Smooth scores over about N neighbouring chunks. Default: 0 (off).")
@@ -323,7 +385,8 @@ class EngineOptions(IndexOptions):
             metavar="NAME",
             callback=known(SELECTORS),
             autocompletion=completion.selectors,
-            help="How chunks are chosen: top_k (default), budget, manual, even or one_level.",
+            help="How chunks are chosen: top_k (default), budget, manual, even or one_level; or frames instead of "
+            "chunks: frames_uniform, frames_top_k, frames_aks, frames_bolt or frames_adaq.",
         ),
     ] = None
     moments: Annotated[
@@ -336,6 +399,9 @@ class EngineOptions(IndexOptions):
     cache_tokens: Annotated[
         int | None, more(metavar="N", help="Choose as many chunks as fit into a cache of N tokens.")
     ] = None
+    leave_out: Annotated[
+        bool, more("--leave-out", help="Read nothing of the chunks that are not chosen. Default: their coarsest level.")
+    ] = False
     seed: Annotated[int, more(metavar="N", help="Random seed, for sampling and the random oracle. Default: 0.")] = 0
 
     def engine(self) -> VideoX2L:
@@ -343,7 +409,16 @@ class EngineOptions(IndexOptions):
 
         Raises: SettingsError, ModelError, StoreError.
         """
-        settings = {"oracle": self.oracle, "selector": self._selector(), "reads_times": not self.no_times}
+        settings = {
+            "oracle": self.oracle,
+            "selector": self._selector(),
+            "reads_times": not self.no_times,
+            "reads_subtitles": not self.no_subtitles,
+            "subtitle_language": self.subtitle_language,
+            "subtitles_in_prompt": self.subtitles_in_prompt,
+        }
+        if self.no_subtitles and self.subtitles_in_prompt:
+            raise SettingsError("--subtitles-in-prompt and --no-subtitles contradict each other: leave one of them out")
         make_oracle("random", smoothing=self.smoothing)
         engine = self._load(settings)
         named = make_oracle(engine.oracle, encoder=engine.encoder)
@@ -372,10 +447,13 @@ class EngineOptions(IndexOptions):
             ("--moments", self.moments, name == "manual"),
             ("--oracle", self.oracle, needs_scores),
             ("--smoothing", self.smoothing or None, needs_scores),
+            ("--leave-out", "" if self.leave_out else None, "leaves_out" in known),
         ):
             if value is not None and not is_used:
-                raise SettingsError(f"{option} {value} means nothing to {because}: leave one of them out")
+                said = f"{option} {value}".strip()
+                raise SettingsError(f"{said} means nothing to {because}: leave one of them out")
         settings: dict[str, Any] = {"k": self.k, "cache_tokens": self.cache_tokens, "fine_edges": self.edges}
+        settings["leaves_out"] = True if self.leave_out else None
         settings = {setting: value for setting, value in settings.items() if value is not None}
         return Manual.parse(self.moments or "", **settings) if name == "manual" else SELECTORS.make(name, **settings)
 
@@ -419,6 +497,15 @@ class GenerationOptions:
             repetition_penalty=self.repetition_penalty,
             seed=seed,
         )
+
+
+def levels_of(text: str) -> tuple[Level, ...]:
+    """Levels as --levels has them. Raises: SettingsError."""
+    name = str(plain_level(FRESH))
+    first, comma, ratios = text.partition(",")
+    if first != name:
+        return numbers(text, "--levels", "2,32 or fresh,32")
+    return (FRESH, *numbers(ratios, f"--levels {name},", "fresh,32")) if comma else (FRESH,)
 
 
 def numbers(text: str, option: str, example: str) -> tuple[int, ...]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from bisect import bisect_right
+from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
@@ -22,9 +24,12 @@ from videox2l.evaluation.result import EvaluationResult, Outcome, SettingResult
 from videox2l.evaluation.settings import Setting, check_settings, comparison, of_size
 from videox2l.index.builder import IndexProgress
 from videox2l.index.video_index import VideoIndex
+from videox2l.levels import level_name
 from videox2l.models.base import MLLM, Turn
+from videox2l.selection.registry import make_selector
 from videox2l.selection.top_k import TopK
 from videox2l.store import RamStore
+from videox2l.types import ChunkReport
 from videox2l.version import __version__
 from videox2l.video import Sampling
 
@@ -179,6 +184,7 @@ class VideoInWork:
         self._indexes: dict[str, tuple[Setting, VideoX2L, VideoIndex]] = {}
         self._index_s: dict[str, float] = {}
         self._since_s = 0.0
+        self._cache_tokens: dict[tuple[str, Item], int] = {}
         self._path: Path | None = None
         self._open = ExitStack()
 
@@ -200,8 +206,7 @@ class VideoInWork:
                 if given is None:
                     streams.append(self._stream(setting, item, conversation, partial(take, conversation, item)))
                     return
-                conversation.given.append(given)
-                self._answered()
+                count(conversation, item, given)
 
         def take(conversation: Conversation, item: Item, answer: Answer) -> None:
             given = self._given(setting, item, answer)
@@ -210,9 +215,13 @@ class VideoInWork:
                 asked = {"task": item.task, "question": item.text, "truth": item.truth}
                 key = self._key(setting, item, conversation.history)
                 self._kept.add(key, given, about | asked | {"is_right": item.is_right(given.text)})
-            conversation.given.append(given)
-            self._answered()
+            count(conversation, item, given)
             go_on(conversation)
+
+        def count(conversation: Conversation, item: Item, given: GivenAnswer) -> None:
+            conversation.given.append(given)
+            self._cache_tokens[setting.name, item] = given.cache_tokens
+            self._answered()
 
         for conversation in conversations:
             go_on(conversation)
@@ -231,8 +240,13 @@ class VideoInWork:
             "video": self._video.identity,
             "sampling": asdict(self._sampling),
             "reads_times": self._engine.reads_times,
+            "subtitles": [
+                self._engine.reads_subtitles,
+                self._engine.subtitle_language,
+                self._engine.subtitles_in_prompt,
+            ],
             "setting": setting.to_json(),
-            "equal_size": equal and self._settings[equal].to_json(),
+            "equal_size": equal and [self._settings[equal].to_json(), self._budget(setting, item)],
             "question": [item.text, item.times_s],
             "history": [asdict(turn) for turn in history],
             "generation": asdict(self._generation),
@@ -243,11 +257,15 @@ class VideoInWork:
         self, setting: Setting, item: Item, conversation: Conversation, finished: Callable[[Answer], None]
     ) -> AnswerStream:
         _, engine, index = self._indexed(setting)
+        selector, budget = make_selector(engine.selector), self._budget(setting, item)
+        if budget is not None:
+            selector = replace(selector, cache_tokens=budget)  # type: ignore[call-arg]  # as `has_budget` says
         if self._scheduler.is_idle:
             self._since_s = time.perf_counter()
         return engine.stream(
             index,
             item.text,
+            selector=selector,
             generation=self._generation,
             history=conversation.history,
             scheduler=self._scheduler,
@@ -262,11 +280,19 @@ class VideoInWork:
             recall=recall(answer, item.times_s, sized),
             cache_tokens=answer.cache_tokens,
             full_cache_tokens=answer.full_cache_tokens,
-            level=sized.compressor.levels[0] if setting.same_size_as else None,
+            level=sized.compressor.levels[0] if setting.same_size_as and not setting.has_budget else None,
+            ratios=real_ratios(answer),
             notes=answer.notes,
             index_s=self._index_s[index.key],
             ask_s=self._since_s - before_s,
+            prefill_s=answer.timings_s.get("prefill", 0.0),
         )
+
+    def _budget(self, setting: Setting, item: Item) -> int | None:
+        """The tokens that another setting's cache had for a question, for a setting that is to have as many."""
+        if setting.same_size_as is None or not setting.has_budget:
+            return None
+        return self._cache_tokens[setting.same_size_as, item]
 
     def _indexed(self, setting: Setting) -> tuple[Setting, VideoX2L, VideoIndex]:
         """A setting, with its level if it is to be as large as another one; its engine; and its index of the video."""
@@ -274,7 +300,7 @@ class VideoInWork:
             if self._path is None:
                 self._path = self._open.enter_context(self._video.at_hand())
             sized = setting
-            if setting.same_size_as is not None:
+            if setting.same_size_as is not None and not setting.has_budget:
                 other, _, index = self._indexed(self._settings[setting.same_size_as])
                 sized = of_size(setting, other, index)
             engine = sized.engine(self._engine)
@@ -296,5 +322,24 @@ def recall(answer: Answer, times_s: tuple[float, ...], setting: Setting) -> dict
     finest = setting.compressor.levels[0]
     # two_pass keeps the first and last chunk fine at every level
     fine = [chunk for chunk in answer.chunks if chunk.level == finest or (chunk.ratio or finest + 1) <= finest]
-    read["in_detail"] = [chunk.index for chunk in fine]
+    read["in_detail"] = [chunk.index for chunk in fine if any(reads(answer, chunk, time_s) for time_s in times_s)]
     return {name: len(shown.intersection(chunks)) / len(shown) for name, chunks in read.items()}
+
+
+def reads(answer: Answer, chunk: ChunkReport, time_s: float) -> bool:
+    """Whether the frame that a chunk shows at a time was among those that were read, where these are not all."""
+    if chunk.frames_s is None:
+        return True
+    starts = [frame.time_s for frame in answer.index.entries[chunk.index].frames]
+    return starts[max(0, bisect_right(starts, time_s) - 1)] in chunk.frames_s
+
+
+def real_ratios(answer: Answer) -> dict[str, float]:
+    """The real compression ratio of what was read at each level, by the level's name."""
+    raw, read = Counter[str](), Counter[str]()
+    for chunk in answer.chunks:
+        if chunk.ratio is not None:
+            tokens = answer.index.entries[chunk.index].raw_tokens
+            raw[level_name(chunk.level)] += tokens
+            read[level_name(chunk.level)] += round(tokens / chunk.ratio)
+    return {level: round(tokens / read[level], 2) for level, tokens in raw.items()}

@@ -34,7 +34,7 @@ class Fusion(Oracle):
             raise SettingsError("fusion needs two or more oracles, as in attention+contrastive")
 
     def relevance(self, model: MLLM, index: VideoIndex, question: str) -> Scores:
-        """Every oracle once; single frames are scored by the first that does."""
+        """Every oracle once; single frames are scored, and moments named, by the first that does."""
         return self.relevances(model, index, [question])[0]
 
     def relevances(self, model: MLLM, index: VideoIndex, questions: Sequence[str]) -> list[Scores]:
@@ -48,7 +48,12 @@ class Fusion(Oracle):
             above = (scores > scores[:, None]).sum(dim=1)
             equal = (scores == scores[:, None]).sum(dim=1)
             fused += 1 / (self.constant + above + (equal + 1) / 2)
-        return Scores(fused, next((each.frames for each in given if each.frames is not None), None))
+        return Scores(
+            fused,
+            frames=next((each.frames for each in given if each.frames), None),
+            named=next((each.named for each in given if each.named), ()),
+            subtitles=next((each.subtitles for each in given if each.subtitles), None),
+        )
 
     def notes(self, index: VideoIndex, question: str) -> tuple[str, ...]:
         """The oracles' own notes."""
@@ -63,3 +68,8 @@ class Fusion(Oracle):
     def takes_times(self) -> bool:
         """Whether all of the oracles do."""
         return all(oracle.takes_times for oracle in self.oracles)
+
+    @property
+    def takes_subtitles(self) -> bool:
+        """Whether all of the oracles do."""
+        return all(oracle.takes_subtitles for oracle in self.oracles)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -24,8 +25,11 @@ class QueryKey(KVOracle):
         which costs least; a finer one holds more to find.
     """
 
+    reads_fresh: ClassVar[bool] = False
+
     def relevance(self, model: MLLM, index: VideoIndex, question: str) -> Tensor:
         """One forward of the question behind the prompt alone, then one dot product per chunk and layer."""
+        level = self.level_in(index)
         ids = model.question_ids(question)
         cache = model.new_cache(len(index.prompt) + len(ids))
         cache.append(index.prompt)
@@ -34,7 +38,6 @@ class QueryKey(KVOracle):
         asked = torch.stack([query.float().mean(dim=1) for query in forward.queries])  # (n_l, heads, d_h)
         groups = asked.shape[1] // model.kv_shape.heads
         asked = asked.unflatten(1, (-1, groups)).mean(dim=2).flatten(1)  # (n_l, n_h * d_h)
-        level = self.level_in(index)
         scores = torch.full((len(index.entries),), -1.0)
         for chunk, entry in enumerate(index.entries):
             if entry.tokens[level]:

@@ -32,3 +32,8 @@ class RandomOracle(Oracle):
     def takes_times(self) -> bool:
         """Chance stays chance."""
         return False
+
+    @property
+    def takes_subtitles(self) -> bool:
+        """Chance stays chance."""
+        return False

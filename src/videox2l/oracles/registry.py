@@ -21,6 +21,7 @@ ORACLES: Registry[Oracle] = Registry(
         "probe": "videox2l.oracles.probe:Probe",
         "qk": "videox2l.oracles.qk:QueryKey",
         "random": "videox2l.oracles.random:RandomOracle",
+        "subtitles": "videox2l.oracles.subtitles:SubtitleOracle",
         "time": "videox2l.oracles.time:TimeOracle",
     },
 )

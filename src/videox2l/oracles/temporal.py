@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -42,7 +42,7 @@ class Temporal(Oracle):
         weights = (-(((place - place[:, None]) / self.width) ** 2) / 2).exp()
         weights /= weights.sum(dim=1, keepdim=True)
         given = self.oracle.score_all(model, index, questions)
-        return [Scores(weights @ scores.chunks, scores.frames) for scores in given]
+        return [replace(scores, chunks=weights @ scores.chunks) for scores in given]
 
     def notes(self, index: VideoIndex, question: str) -> tuple[str, ...]:
         """The oracle's own notes."""
@@ -57,3 +57,8 @@ class Temporal(Oracle):
     def takes_times(self) -> bool:
         """Whether the oracle does."""
         return self.oracle.takes_times
+
+    @property
+    def takes_subtitles(self) -> bool:
+        """Whether the oracle does."""
+        return self.oracle.takes_subtitles

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -69,6 +69,11 @@ class TimeOracle(Oracle):
         """It reads them itself."""
         return False
 
+    @property
+    def takes_subtitles(self) -> bool:
+        """Whether the other oracle does; the times alone are not mixed with anything."""
+        return self.oracle is not None and self.oracle.takes_subtitles
+
 
 def with_times(given: Scores, index: VideoIndex, question: str) -> Scores:
     """Scores with those chunks first at which the question names a clear time, or nearer to a vague one."""
@@ -82,10 +87,10 @@ def with_times(given: Scores, index: VideoIndex, question: str) -> Scores:
     low, high = given.chunks.min(), given.chunks.max()
     scores = (given.chunks - low) / (high - low) if high > low else (overlap + closeness) / 2
     if not decides:
-        return Scores(scores**SHARPNESS + VAGUE_WEIGHT * closeness, given.frames)
+        return replace(given, chunks=scores**SHARPNESS + VAGUE_WEIGHT * closeness)
     first_s, last_s = bounds(index)
     named = tuple(Moment(max(time.start_s, first_s), min(time.end_s, last_s)) for time in times)
-    return Scores(scores + 2 * (overlap > 0), given.frames, named)
+    return replace(given, chunks=scores + 2 * (overlap > 0), named=named)
 
 
 def asked_times(index: VideoIndex, question: str) -> tuple[QuestionTime, ...]:

@@ -12,7 +12,8 @@ from torch import Tensor
 from videox2l.checks import check_number
 from videox2l.errors import SettingsError
 from videox2l.index.video_index import VideoIndex
-from videox2l.types import Selection
+from videox2l.levels import NOTHING, Level, level_list
+from videox2l.types import Scores, Selection
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,10 @@ class Selector(ABC):
         Raises: SettingsError if this video can't be read so.
         """
 
+    def choose(self, scores: Scores | None, index: VideoIndex) -> Selection:
+        """`select` with all that an oracle says; a selector that reads more than the scores of chunks overrides it."""
+        return self.select(None if scores is None else scores.chunks, index)
+
     def check(self, levels: tuple[int, ...], read_by_oracle: Collection[int] = ()) -> None:
         """Refuse levels that would be stored and never read.
 
@@ -50,22 +55,23 @@ class Selector(ABC):
         unread = [level for level in levels[1:-1] if level not in read_by_oracle]
         if unread and not self.uses_middle_levels:
             raise SettingsError(
-                f"nothing would read level {unread[0]} of {','.join(map(str, levels))}: {type(self).__name__} chooses "
-                "the finest and the coarsest; pass two levels, or a selector that reads them all, such as budget"
+                f"nothing would read level {unread[0]} of {level_list(levels)}: {type(self).__name__} chooses the "
+                "finest and the coarsest; pass two levels, or a selector that reads them all, such as budget"
             )
 
     def edges(self, index: VideoIndex) -> frozenset[int]:
         """The chunks that are read at the finest level whatever is chosen."""
         return frozenset({0, len(index.entries) - 1} if self.fine_edges else ())
 
-    def two_levels(self, chosen: Collection[int], index: VideoIndex) -> tuple[int, ...]:
-        """The finest level for these chunks and the edges, the coarsest for all others.
+    def two_levels(self, chosen: Collection[int], index: VideoIndex, leaves_out: bool = False) -> tuple[Level, ...]:
+        """The finest level for these chunks and the edges, for all others the coarsest, or NOTHING to leave them out.
 
         An edge of which the coarsest level keeps as many KVs needs no other (published: `two_pass` compresses it so).
         """
-        fine, coarse = index.levels[0], index.levels[-1]
-        tokens = [entry.tokens for entry in index.entries]
-        read_fine = {edge for edge in self.edges(index) if tokens[edge][coarse] < tokens[edge][fine]}.union(chosen)
+        fine, coarse = index.levels[0], NOTHING if leaves_out else index.levels[-1]
+        entries = index.entries
+        edges = (edge for edge in self.edges(index) if entries[edge].tokens_at(coarse) < entries[edge].tokens_at(fine))
+        read_fine = {*edges, *chosen}
         return tuple(fine if chunk in read_fine else coarse for chunk in range(len(index.entries)))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 from typing import ClassVar
 
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from videox2l.errors import SettingsError
 from videox2l.index.video_index import VideoIndex
+from videox2l.levels import NOTHING, Level, level_name
 from videox2l.selection.base import Selector, best_first
 from videox2l.types import Selection
 
@@ -29,12 +30,15 @@ class Budget(Selector):
         answer come on top.
     fine_edges: whether the upgrades of the video's first and last chunk come before all others. True by default, as
         published; False lets them take their turn.
+    leaves_out: whether chunks start at NOTHING, so that those for which there is no room are left out, rather than at
+        the coarsest level. False by default.
     Raises: SettingsError for less than one token.
     """
 
     uses_middle_levels: ClassVar[bool] = True
 
     cache_tokens: int
+    leaves_out: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
         if self.cache_tokens < 1:
@@ -46,20 +50,24 @@ class Budget(Selector):
         Raises: SettingsError if the coarsest level everywhere needs more tokens.
         """
         assert scores is not None
-        levels = [index.levels[-1]] * len(index.entries)
+        levels = [self._levels(index)[-1]] * len(index.entries)
         used = index.tokens(tuple(levels))
         if used > self.cache_tokens:
             raise SettingsError(
                 f"cache_tokens={self.cache_tokens} is too small for this video, which needs {used} at its coarsest "
-                f"level, {index.levels[-1]}x: pass {used} or more"
+                f"level, {level_name(levels[0])}: pass {used} or more"
             )
         for chunk, coarse, fine in self._upgrades(scores, index):
-            tokens = index.entries[chunk].tokens
-            used += tokens[fine] - tokens[coarse]
+            entry = index.entries[chunk]
+            used += entry.tokens_at(fine) - entry.tokens_at(coarse)
             if used > self.cache_tokens:
                 break
             levels[chunk] = fine
         return self._selection(levels, scores, index)
+
+    def _levels(self, index: VideoIndex) -> tuple[Level, ...]:
+        """All that a chunk may be read at, finest first."""
+        return (*index.levels, NOTHING) if self.leaves_out else index.levels
 
     def _upgrades(self, scores: Tensor, index: VideoIndex) -> list[tuple[int, int, int]]:
         """Every (chunk, from level, to level), the one worth most per token first."""
@@ -69,8 +77,8 @@ class Budget(Selector):
         edges = self.edges(index)
         upgrades: list[tuple[float, tuple[int, int, int]]] = []
         for chunk, (entry, weight) in enumerate(zip(index.entries, weights.tolist(), strict=True)):
-            steps = list(pairwise(reversed(index.levels)))
-            worth = [weight * worth_per_token(entry.tokens[coarse], entry.tokens[fine]) for coarse, fine in steps]
+            steps = list(pairwise(reversed(self._levels(index))))
+            worth = [weight * worth_per_token(entry.tokens_at(coarse), entry.tokens_at(fine)) for coarse, fine in steps]
             if chunk in edges:
                 worth = [math.inf] * len(steps)
             # A finer step is never worth more than the one it stands on, so that a stable sort keeps their order.

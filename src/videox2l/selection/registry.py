@@ -15,6 +15,11 @@ SELECTORS: Registry[Selector] = Registry(
     {
         "budget": "videox2l.selection.budget:Budget",
         "even": "videox2l.selection.even:Even",
+        "frames_adaq": "videox2l.selection.frames.adaq:QuasiGaussian",
+        "frames_aks": "videox2l.selection.frames.aks:AdaptiveKeyframes",
+        "frames_bolt": "videox2l.selection.frames.bolt:InverseTransform",
+        "frames_top_k": "videox2l.selection.frames.top_k:TopFrames",
+        "frames_uniform": "videox2l.selection.frames.uniform:UniformFrames",
         "manual": "videox2l.selection.manual:Manual",
         "one_level": "videox2l.selection.one_level:OneLevel",
         "top_k": "videox2l.selection.top_k:TopK",
