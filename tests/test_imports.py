@@ -21,7 +21,7 @@ ROOT = Path(videox2l.__file__).parent
 SHARED = "checks digest errors levels registry times types version"
 ROOMS = {
     # front doors and tools
-    "testing": f"answering cli compression engine index models store video {SHARED}",
+    "testing": f"answering cli compression engine index models selection store video {SHARED}",
     "__main__": "cli",
     "cli": f"answering compression engine evaluation find index oracles selection store synthesis tracks video "
     f"{SHARED}",
@@ -56,7 +56,7 @@ ROOMS = {
 STEPS = ("answering", "oracles", "selection", "index", "compression", "tracks", "models", "kv", "video", "store")
 MEETING_PLACES = {
     "compression": {"base", "registry"},
-    "index": {"reload", "video_index"},
+    "index": {"read_once", "reload", "video_index"},
     "kv": {"attention", "cache", "rope"},
     "models": {"base", "forward"},
     "store": {"", "base", "file_digest"},

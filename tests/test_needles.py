@@ -13,7 +13,8 @@ import pytest
 import torch
 from rich.console import Console
 
-from videox2l import FRESH, Adaptive, Answer, Even, OneLevel, SummaryTokens, TopK, VideoIndex, VideoX2L
+from videox2l import FRESH, Adaptive, Even, OneLevel, SummaryTokens, TopK, VideoIndex, VideoX2L
+from videox2l.answering.stream import AnswerStream
 from videox2l.compression.fresh import Fresh
 from videox2l.compression.registry import COMPRESSORS
 from videox2l.compression.summary_tokens import SummaryCompression
@@ -100,24 +101,26 @@ def test_evaluations_repeat_exactly(result: EvaluationResult, video_xl):
 def test_questions_of_a_conversation_follow_each_other_in_one_context(
     video_xl: VideoXL, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    asked: list[tuple[str, tuple[Turn, ...], str]] = []
-    real = VideoX2L.ask
+    asked: dict[str, tuple[list[Turn], AnswerStream]] = {}
+    real = VideoX2L.stream
 
-    def ask(self: VideoX2L, index: VideoIndex, question: str, **settings: Any) -> Answer:
-        answer = real(self, index, question, **settings)
-        asked.append((question, settings["history"], answer.text))
-        return answer
+    def stream(self: VideoX2L, index: VideoIndex, question: str, **settings: Any) -> AnswerStream:
+        asked[question] = list(settings["history"]), real(self, index, question, **settings)
+        return asked[question][1]
 
-    monkeypatch.setattr(VideoX2L, "ask", ask)
+    monkeypatch.setattr(VideoX2L, "stream", stream)
     evaluation = replace(SMALL, videos=1, turns=3)
     kept = AnswersFile(tmp_path / "answers.jsonl")
     first = evaluate_needles(VideoX2L(video_xl), SETTINGS[:1], evaluation, kept=kept)
-    questions = {question.text for question in NeedlePlan(SMALL.needles).video(0).questions}
-    assert {question for question, _, _ in asked} == questions
-    turns = [Turn(question, text) for question, _, text in asked]
-    assert [list(history) for _, history, _ in asked] == [turns[number - number % 3 : number] for number in range(10)]
+    conversations = evaluation.conversations(NeedlePlan(SMALL.needles).video(0))
+    assert [len(questions) for questions in conversations] == [3, 3, 3, 1]
+    for questions in conversations:
+        turns = [Turn(question.text, asked[question.text][1].answer.text) for question in questions]
+        assert [asked[question.text][0] for question in questions] == [turns[:number] for number in range(len(turns))]
+    assert len(asked) == 10
+    asked.clear()
     again = evaluate_needles(VideoX2L(video_xl), SETTINGS[:1], evaluation, kept=AnswersFile(kept.path))
-    assert len(asked) == 10  # kept answers are the history of those that follow
+    assert not asked  # kept answers are the history of those that follow
     assert again["fine"].outcomes == first["fine"].outcomes
     assert "asked in conversations of 3 turns" in first.questions.name
 
@@ -332,8 +335,9 @@ def test_the_default_evaluation_is_of_the_model_as_it_is_published(video_xl_2):
     result = evaluate_needles(engine, evaluation=NeedleEvaluation(1, needles))
     assert [each.setting.name for each in result.settings] == [
         "1x everywhere",
-        "1x/4x, attention, k=1",
+        "1x/4x, cascade, k=1",
         "1x/4x, probe",
+        "1x/4x, attention",
         "1x/4x, random",
         "1x/4x, evenly spaced",
         "one level, equal size",
@@ -342,7 +346,7 @@ def test_the_default_evaluation_is_of_the_model_as_it_is_published(video_xl_2):
         "4x everywhere",
         "full cache",
     ]
-    full, method = result["full cache"], result["1x/4x, attention, k=1"]
+    full, method = result["full cache"], result["1x/4x, cascade, k=1"]
     assert result["4x everywhere"].cache_tokens < method.cache_tokens < full.cache_tokens
     assert result["one level, equal size"].cache_tokens == pytest.approx(method.cache_tokens, rel=0.15)
     assert result["1x everywhere"].cache_tokens == full.cache_tokens

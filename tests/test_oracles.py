@@ -18,6 +18,7 @@ from transformers import AutoModel, AutoProcessor
 from videox2l import FrameArray, Generation, SummaryTokens, TopK, VideoIndex, VideoX2L
 from videox2l.errors import ModelError, SettingsError, StoreError
 from videox2l.index.reload import chunk_spans, load_cache
+from videox2l.models.forward import Forward
 from videox2l.models.video_xl.adapter import VideoXL
 from videox2l.oracles.attention import AttentionOracle
 from videox2l.oracles.base import KVOracle, Oracle
@@ -29,6 +30,7 @@ from videox2l.oracles.qk import QueryKey
 from videox2l.oracles.random import RandomOracle
 from videox2l.oracles.registry import ORACLES, make_oracle
 from videox2l.oracles.temporal import Temporal
+from videox2l.oracles.time import TimeOracle
 from videox2l.selection.registry import SELECTORS
 from videox2l.store import RamStore
 from videox2l.tracks.dual_encoder import HubDualEncoder
@@ -95,6 +97,41 @@ def test_attention_is_the_softmax_of_an_eager_forward(
     scores = AttentionOracle(tokens, level=level).score(video_xl, index, QUESTION).chunks
     torch.testing.assert_close(scores, expected, rtol=1e-4, atol=1e-7)
     assert scores.std() > 0.01 * scores.mean()
+
+
+SEVERAL = ("What is it?", "Where does the red one go at 0:05?", "Why?")
+
+
+@pytest.mark.parametrize(
+    "oracle",
+    [
+        AttentionOracle(),
+        AttentionOracle("all", level=2),
+        Temporal(AttentionOracle(), 1.5),
+        Fusion((AttentionOracle(), QueryKey())),
+        TimeOracle(Temporal(AttentionOracle())),
+    ],
+    ids=str,
+)
+@torch.no_grad()
+def test_questions_scored_together_have_the_scores_of_each_alone(
+    video_xl: VideoXL, index: VideoIndex, oracle: Oracle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = [oracle.score(video_xl, index, question) for question in SEVERAL]
+    runs: list[int] = []
+    real = video_xl.run
+
+    def run(embeddings: Tensor, forward: Forward) -> Tensor:
+        runs.append(len(embeddings))
+        return real(embeddings, forward)
+
+    monkeypatch.setattr(video_xl, "run", run)
+    together = oracle.score_all(video_xl, index, SEVERAL)
+    for one, other in zip(together, alone, strict=True):
+        torch.testing.assert_close(one.chunks, other.chunks, rtol=1e-4, atol=1e-6)
+        assert one.named == other.named
+    assert max(runs) == sum(len(video_xl.question_ids(question)) for question in SEVERAL)
+    assert len({tuple(scores.chunks.tolist()) for scores in together}) == 3
 
 
 # qk

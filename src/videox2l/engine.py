@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import InitVar, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
-import torch
-
 from videox2l.answering.answer import Answer
 from videox2l.answering.generation import Generation
 from videox2l.answering.prompt_subtitles import cues_for_prompt, question_with
-from videox2l.answering.second_look import look_twice
-from videox2l.answering.stream import AnswerStream, Clock, load_selection
+from videox2l.answering.scheduler import Scheduler
+from videox2l.answering.stream import AnswerStream, QuestionText
 from videox2l.checks import check_kind, check_number, check_question, check_text
 from videox2l.compression.base import Compressor
 from videox2l.compression.registry import compressor_for, refuse_kvs
-from videox2l.errors import QuestionError, SettingsError
+from videox2l.errors import QuestionError, SettingsError, VideoX2LError
 from videox2l.find import find_in
 from videox2l.index.builder import IndexProgress, index_video
+from videox2l.index.reload import LastCache
 from videox2l.index.spec import IndexSpec
 from videox2l.index.video_index import VideoIndex
 from videox2l.levels import level_list
@@ -70,6 +69,8 @@ class VideoX2L:
     second_look: whether an answer that the model is unsure how to begin is decoded anew, once, from a cache with four
         times the detail; it says what that cost. Off by default.
     store: where indexes are kept; the user's cache directory by default.
+    keeps_cache: whether the cache of the last answer is kept for the next question, which re-loads only what is not the
+        same; answers do not change, and one cache more is in memory. True by default.
     processor: of a transformers model, as AutoProcessor gives it.
     Raises: SettingsError for settings that contradict each other; ModelError for a model that can't be driven.
     """
@@ -86,6 +87,7 @@ class VideoX2L:
     subtitles_in_prompt: bool = False
     second_look: bool = False
     store: Store = field(default_factory=lambda: open_store("disk"))
+    keeps_cache: bool = True
     processor: InitVar[Any] = None
 
     def __post_init__(self, processor: Any) -> None:
@@ -108,11 +110,14 @@ class VideoX2L:
         if self.compressor.makes_kvs and not self.model.reuses_kvs:
             refuse_kvs(self.model)
         self.oracle = self.oracle or self.model.oracle
+        self._last = LastCache(int(self.keeps_cache and self.model.reuses_kvs))
         oracle = make_oracle(self.oracle, encoder=self.encoder)
         if not self.model.reuses_kvs:
             self.selector = self._fitted(self.selector)
         selector = make_selector(self.selector)
         selector.check(self.compressor.levels, oracle.levels)
+        if self.second_look and not self.model.reuses_kvs:
+            raise SettingsError(f"{self.model.name} can't read a question twice from one cache: leave second_look out")
         if self.second_look and not selector.needs_scores:
             raise SettingsError(
                 f"a second look needs scores, and the selector {SELECTORS.name(selector)} reads none: leave one out"
@@ -200,7 +205,8 @@ class VideoX2L:
         """
         source = open_video(video, sampling or Sampling())
         frames = source.spec(self._chunk_sizes)
-        read = make_oracle(oracle or self.oracle, encoder=self.encoder).levels
+        is_scored = oracle is not None or make_selector(self.selector).needs_scores
+        read = make_oracle(oracle or self.oracle, encoder=self.encoder).levels if is_scored else ()
         compressor, richer = self._with_levels(read), self._with_levels((*read, *Cascade().levels))
         spec, richer_spec = (IndexSpec.of(frames, self.model, each) for each in (compressor, richer))
         index = index_video(source, spec, self.store, self.model, compressor, self._tracks, progress, richer_spec)
@@ -213,6 +219,40 @@ class VideoX2L:
         """Answer a question about a video; see `stream` for the arguments and errors."""
         return self.stream(video, question, **settings).answer
 
+    def ask_many(
+        self, videos: Any, questions: Sequence[str], *, scheduler: Scheduler | None = None, **settings: Any
+    ) -> list[Answer | VideoX2LError]:
+        """Answer several questions at once, which takes less time than one after the other; answers are the same.
+
+        videos: one for all questions, or a list with one for each, as for `stream`. scheduler: how much is answered at
+        once; by default one of `scheduler`. settings: for all of them, as for `stream`.
+        Returns the answers in the order of the questions; where one failed, its error stands in its place.
+        Raises: VideoError, SettingsError or StoreError if the one video can't be indexed; SettingsError if there are
+        not as many videos as questions.
+        """
+        scheduler = self.scheduler() if scheduler is None else scheduler
+        if not isinstance(videos, list | tuple):
+            videos = [self._indexed(videos)] * len(questions)
+        if len(videos) != len(questions):
+            raise SettingsError(
+                f"{len(videos)} videos for {len(questions)} questions: pass one for each, or a single one"
+            )
+        streams: list[AnswerStream | VideoX2LError] = []
+        for video, question in zip(videos, questions, strict=True):
+            try:
+                streams.append(self.stream(video, question, scheduler=scheduler, **settings))
+            except VideoX2LError as error:
+                streams.append(error)
+        scheduler.run()
+        return [stream.outcome if isinstance(stream, AnswerStream) else stream for stream in streams]
+
+    def scheduler(self, **limits: int) -> Scheduler:
+        """What answers several questions at once: pass it to `stream`, then call its `run`.
+
+        limits: sequences, cache_tokens, step_tokens; see `Scheduler`.
+        """
+        return Scheduler(self.model, last=self._last, **limits)
+
     def stream(
         self,
         video: Any,
@@ -222,62 +262,61 @@ class VideoX2L:
         selector: str | Selector | None = None,
         generation: Generation | None = None,
         history: tuple[Turn, ...] = (),
+        scheduler: Scheduler | None = None,
+        piece: Callable[[str], None] = lambda _: None,
         finished: Callable[[Answer], None] = lambda _: None,
     ) -> AnswerStream:
         """Answer a question piece by piece: iterate over the text, then read `.answer`.
 
+        The oracle scores the chunks, the selector chooses a level for each, these are re-loaded in one cache, and the
+        answer is decoded from it: now, or if there is a scheduler as soon as it has room.
+
         video: an index, or a video as for `index`, which is then made or found in the store first.
         oracle, selector: instead of this engine's. history: earlier turns, which stay in the context; a model that was
-        not trained on conversations is asked without them, and the answer says so. finished: called once with the
-        finished answer.
+        not trained on conversations is asked without them, and the answer says so. scheduler: answers the question
+        together with the others that it has; by default it is answered by itself. piece: called with every piece of
+        text as it is decoded. finished: called once with the finished answer.
         Raises: QuestionError if the question is empty or too long; SettingsError, also if another model made the index;
-        for a video that has no index yet, what `index` raises.
+        for a video that has no index yet, what `index` raises. With a scheduler, what goes wrong later is raised by
+        the stream.
         """
         check_question(question)
         generation = Generation() if generation is None else generation
         check_kind(generation, Generation, "generation", "for example Generation(max_new_tokens=64)")
         index = self._with_own_subtitles(self._indexed(video, oracle))
         index.spec.check_model(self.model)
-        clock = Clock()
         alone = self._alone_notes if history else ()
         history = () if alone else history
         ids = self.model.question_ids(question, history)
         self._check_length(len(ids))
-        selector = make_selector(selector or self.selector)
-        with clock("relevance"), torch.no_grad():
-            selection = self._select(index, question, oracle or self.oracle, selector)
-        cues, cut = self._prompt_cues(index, question, selection, self.model.max_positions - len(ids))
-        if cues:
-            ids = self.model.question_ids(question_with(cues, question), history)
-        room = len(ids) + min(generation.max_new_tokens, self.model.max_positions)  # a longer answer makes its own room
-        first_look = None
-        if self.second_look and selection.scores is not None:
-            selection, cache, first_look = look_twice(
-                model=self.model,
-                index=index,
-                selection=selection,
-                widened=selector.widened,
-                ids=ids,
-                room=room,
-                clock=clock,
-            )
-        else:
-            cache = load_selection(self.model, index, selection, room, clock)
-        context = self._context_notes(cache.next_position + len(ids))
-        selection = replace(selection, notes=(*alone, *selection.notes, *cut, *context))
-        return AnswerStream(
+
+        def write(selection: Selection) -> QuestionText:
+            cues, cut = self._prompt_cues(index, question, selection, self.model.max_positions - len(ids))
+            text = self.model.question_ids(question_with(cues, question), history) if cues else ids
+            return QuestionText(text, cues, cut)
+
+        choice = self._choice(index, oracle or self.oracle, selector or self.selector)
+        is_alone = scheduler is None
+        scheduler = scheduler or self.scheduler(sequences=1, step_tokens=self.model.max_positions)
+        stream = AnswerStream(
             model=self.model,
             index=index,
             question=question,
-            cues=cues,
-            selection=selection,
-            cache=cache,
-            ids=ids,
+            choice=choice,
+            write=write,
             generation=generation,
-            clock=clock,
+            scheduler=scheduler,
+            notes=alone,
+            piece=piece,
             finished=finished,
-            first_look=first_look,
+            widen=choice.selector.widened if self.second_look and choice.selector.needs_scores else None,
         )
+        scheduler.add(stream)
+        if is_alone:
+            scheduler.join()
+            if stream.error is not None:
+                raise stream.error
+        return stream
 
     def chat(self, video: Any) -> Chat:
         """A conversation about a video, given as for `stream`."""
@@ -329,26 +368,14 @@ class VideoX2L:
             subtitles, moments, room // 4, lambda text: len(tokenizer(text, add_special_tokens=False)["input_ids"])
         )
 
-    def _select(self, index: VideoIndex, question: str, oracle: str | Oracle, selector: str | Selector) -> Selection:
-        oracle, selector = make_oracle(oracle, encoder=self.encoder), self._fitted(selector)
-        if not selector.needs_scores:
-            return replace(selector.choose(None, index), selector=SELECTORS.describe(selector))
+    def _choice(self, index: VideoIndex, oracle: str | Oracle, selector: str | Selector) -> ScoredChoice:
+        oracle = make_oracle(oracle, encoder=self.encoder)
         name = ORACLES.name(oracle)
         if index.subtitles and oracle.takes_subtitles:
             oracle = SubtitleOracle(oracle)
         if self.reads_times and oracle.takes_times:
             oracle = TimeOracle(oracle)
-        scores = oracle.score(self.model, index, question)
-        selection = selector.choose(scores, index)
-        return replace(
-            selection,
-            notes=(*oracle.notes(index, question), *selection.notes),
-            frames=scores.frames,
-            named=scores.named,
-            subtitles=scores.subtitles,
-            oracle=name,
-            selector=SELECTORS.describe(selector),
-        )
+        return ScoredChoice(self.model, oracle, name, self._fitted(selector))
 
     def _fitted(self, selector: str | Selector) -> Selector:
         """A selector, told to leave chunks out where there is no coarser level to read them at."""
@@ -388,14 +415,40 @@ class VideoX2L:
         name = self.model.name
         return (f"{name} was not trained on conversations: every question is asked without the earlier turns",)
 
-    def _context_notes(self, positions: int) -> tuple[str, ...]:
-        """Says so where video and question reach beyond the positions that the model was trained on."""
-        if positions <= self.model.max_positions:
-            return ()
-        return (
-            f"video and question take {positions} positions and {self.model.name} was trained on "
-            f"{self.model.max_positions}: the answer may be wrong; choose coarser levels or a part of the video",
-        )
+
+@dataclass(frozen=True)
+class ScoredChoice:
+    """An oracle scores the chunks, and a selector chooses their levels by the scores.
+
+    model: what reads the KVs that an oracle wants read. oracle, selector: ready to use. name: of the oracle as it was
+    asked for.
+    """
+
+    model: MLLM
+    oracle: Oracle
+    name: str
+    selector: Selector
+
+    def select(self, index: VideoIndex, questions: Sequence[str]) -> list[Selection]:
+        """For each question the chunks' levels."""
+        described = SELECTORS.describe(self.selector)
+        if not self.selector.needs_scores:
+            return [replace(self.selector.choose(None, index), selector=described) for _ in questions]
+        selections = []
+        for question, scores in zip(questions, self.oracle.score_all(self.model, index, questions), strict=True):
+            selection = self.selector.choose(scores, index)
+            selections.append(
+                replace(
+                    selection,
+                    notes=(*self.oracle.notes(index, question), *selection.notes),
+                    frames=scores.frames,
+                    named=scores.named,
+                    subtitles=scores.subtitles,
+                    oracle=self.name,
+                    selector=described,
+                )
+            )
+        return selections
 
 
 class Chat:

@@ -2,52 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from videox2l.answering.answer import FirstLook
-from videox2l.answering.stream import Clock, load_selection
-from videox2l.index.video_index import VideoIndex
+from videox2l.answering.stream import AnswerStream
 from videox2l.kv.cache import KVCache
 from videox2l.models.base import MLLM
-from videox2l.types import Selection
 
 UNSURE = 0.5
 """The model is unsure if the likeliest first token of its answer is by less than this more probable than the next."""
 
 
 @torch.no_grad()
-def look_twice(
-    *,
-    model: MLLM,
-    index: VideoIndex,
-    selection: Selection,
-    widened: Callable[[Selection, VideoIndex], Selection | None],
-    ids: Tensor,
-    room: int,
-    clock: Clock,
-) -> tuple[Selection, KVCache, FirstLook | None]:
-    """The selection to answer from, the given one or a wider one, its cache, and what was read before if it is wider.
+def looks_again(stream: AnswerStream, cache: KVCache) -> bool:
+    """Whether a question is to be answered from a wider selection, which it then has; it is looked at once.
 
-    widened: makes a wider selection; None where there is none, which is noted on the given one.
-    ids: of all that stands behind the video, (n,). room: tokens to leave space for behind the video.
+    cache: the one of its first selection, which stays as it is.
     """
-    cache = load_selection(model, index, selection, room, clock)
-    with clock("first_look"):
-        margin = first_token_margin(model, cache, ids)
+    assert stream.selection is not None and stream.text is not None and stream.widen is not None
+    widen, stream.widen = stream.widen, None
+    with stream.clock("first_look"):
+        margin = first_token_margin(stream.model, cache, stream.text.ids)
     if margin >= UNSURE:
-        return selection, cache, None
-    wider = widened(selection, index)
+        return False
+    wider = widen(stream.selection, stream.index)
     if wider is None:
         note = "the model was unsure how to begin, and there is no more detail that a second look may read"
-        return replace(selection, notes=(*selection.notes, note)), cache, None
-    seconds = sum(clock.seconds.get(stage, 0.0) for stage in ("load", "prefill", "first_look"))
-    first = FirstLook(margin, cache.length, seconds)
-    del cache  # there may be room for one only
-    return wider, load_selection(model, index, wider, room, clock), first
+        stream.selection = replace(stream.selection, notes=(*stream.selection.notes, note))
+        return False
+    seconds = sum(stream.clock.seconds.get(stage, 0.0) for stage in ("load", "prefill", "first_look"))
+    stream.first_look = FirstLook(margin, cache.length, seconds)
+    stream.choose(wider)
+    return True
 
 
 def first_token_margin(model: MLLM, cache: KVCache, ids: Tensor) -> float:

@@ -12,7 +12,7 @@ import typer
 from videox2l.cli.help import Command, Group
 from videox2l.cli.needles import Haystack, Rate, Size, parse_size, progress_bar, wide_console
 from videox2l.cli.option_groups import with_options
-from videox2l.cli.options import EngineOptions, Json, SamplingOptions, path_for
+from videox2l.cli.options import AtOnce, EngineOptions, Json, SamplingOptions, path_for
 from videox2l.cli.output import print_json
 from videox2l.errors import SettingsError
 from videox2l.selection.registry import SELECTORS
@@ -78,6 +78,7 @@ def evaluate_file(
     ] = True,
     max_new_tokens: Annotated[int, typer.Option(metavar="N", help="Longest answer, in tokens.")] = 32,
     only: Only = False,
+    at_once: AtOnce = 8,
     frame_selection: FrameMethods = "uniform,top_k",
     out: Annotated[
         Path | None,
@@ -129,6 +130,7 @@ def evaluate_file(
             sampling=sampling,
             generation=generation,
             kept=kept,
+            at_once=at_once,
             progress=progress,
         )
 
@@ -153,6 +155,7 @@ def evaluate_needle_videos(
         int, typer.Option(metavar="N", help="Questions in a conversation; its earlier turns stay in the context.")
     ] = 1,
     only: Only = False,
+    at_once: AtOnce = 8,
     frame_selection: FrameMethods = "uniform,top_k",
     out: Annotated[
         Path | None,
@@ -189,7 +192,7 @@ def evaluate_needle_videos(
     kept = None if out is None else AnswersFile(out)
     engine = engine_options.engine()
     settings = compared(engine, only, frames)
-    show_result(lambda progress: evaluate_needles(engine, settings, what, progress, kept), out, as_json)
+    show_result(lambda progress: evaluate_needles(engine, settings, what, progress, kept, at_once), out, as_json)
 
 
 def frame_methods(text: str) -> tuple[str, ...]:

@@ -55,6 +55,13 @@ def known(registry: Registry[Any]) -> Callable[[str | None], str | None]:
     return check
 
 
+def some_questions(value: int) -> int:
+    """Refuses a number of questions below 1."""
+    if value < 1:
+        raise SettingsError(f"--at-once {value} answers no question: pass 1 or more")
+    return value
+
+
 def path_for(option: str) -> Callable[[str], Path]:
     """Reads the path that an option is given; an empty one, which would be the current directory, is refused."""
 
@@ -92,6 +99,14 @@ def check_subtitles(file: Path | None, no_subtitles: bool) -> None:
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on stdout, one object per line.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show more details: timings, levels, tokens.")]
+AtOnce = Annotated[
+    int,
+    more(
+        metavar="N",
+        callback=some_questions,
+        help="Answer up to N questions at once; 1 takes least memory. Default: 8.",
+    ),
+]
 NoSubtitles = Annotated[bool, more("--no-subtitles", help="Read no subtitles, neither beside the video nor in it.")]
 SubtitleLanguage = Annotated[
     str | None,

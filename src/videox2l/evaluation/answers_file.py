@@ -23,8 +23,9 @@ class GivenAnswer:
     level: the one level it took to be of another setting's size; None for other settings.
     notes: what came with the answer.
     ratios: the real compression ratio of the chunks that were read at each level, by the level's name.
-    index_s, ask_s: seconds that indexing the video took, and the question.
-    prefill_s: those of the question's seconds in which chunks or frames were prefilled anew.
+    index_s: seconds that indexing the video took.
+    ask_s: seconds that passed since the answer before it, or the start, since several questions are answered at once.
+    prefill_s: seconds of the question in which chunks or frames were prefilled anew.
     """
 
     text: str

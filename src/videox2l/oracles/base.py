@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
@@ -18,19 +19,30 @@ from videox2l.types import Scores
 class Oracle(ABC):
     """Scores every chunk's relevance to a question; a selector makes levels of the scores.
 
-    An oracle is a frozen dataclass with one method, `relevance`. Everybody else calls `score`.
+    An oracle is a frozen dataclass with one method, `relevance`. Everybody else calls `score`, or `score_all` for
+    several questions about one video.
     """
 
     @abstractmethod
     def relevance(self, model: MLLM, index: VideoIndex, question: str) -> Tensor | Scores:
         """Relevance of each chunk to the question, finite, (chunks,), or with that of single frames beside it."""
 
+    def relevances(self, model: MLLM, index: VideoIndex, questions: Sequence[str]) -> Sequence[Tensor | Scores]:
+        """`relevance` of several questions; an oracle that reads them in one run of the model says so here."""
+        return [self.relevance(model, index, question) for question in questions]
+
     def score(self, model: MLLM, index: VideoIndex, question: str) -> Scores:
         """`relevance` in fp32 on the host, every value of the chunks' finite.
 
         Raises: ModelError for a score that is not a finite number; SettingsError if there is not one for each chunk.
         """
-        given = self.relevance(model, index, question)
+        return self._checked(self.relevance(model, index, question), model, index)
+
+    def score_all(self, model: MLLM, index: VideoIndex, questions: Sequence[str]) -> list[Scores]:
+        """`score` of several questions, which may take less time than one after the other."""
+        return [self._checked(given, model, index) for given in self.relevances(model, index, questions)]
+
+    def _checked(self, given: Tensor | Scores, model: MLLM, index: VideoIndex) -> Scores:
         given = given if isinstance(given, Scores) else Scores(given)
         scores = given.chunks.float().cpu()
         chunks, name = len(index.entries), type(self).__name__

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -34,17 +35,24 @@ class Fusion(Oracle):
 
     def relevance(self, model: MLLM, index: VideoIndex, question: str) -> Scores:
         """Every oracle once; single frames are scored, and moments named, by the first that does."""
-        all_given = [oracle.score(model, index, question) for oracle in self.oracles]
-        fused = torch.zeros(len(index.entries))
-        for scores in (given.chunks for given in all_given):
+        return self.relevances(model, index, [question])[0]
+
+    def relevances(self, model: MLLM, index: VideoIndex, questions: Sequence[str]) -> list[Scores]:
+        """Every oracle once for all questions."""
+        given = [oracle.score_all(model, index, questions) for oracle in self.oracles]
+        return [self._fused(of_one) for of_one in zip(*given, strict=True)]
+
+    def _fused(self, given: tuple[Scores, ...]) -> Scores:
+        fused = torch.zeros_like(given[0].chunks)
+        for scores in (each.chunks for each in given):
             above = (scores > scores[:, None]).sum(dim=1)
             equal = (scores == scores[:, None]).sum(dim=1)
             fused += 1 / (self.constant + above + (equal + 1) / 2)
         return Scores(
             fused,
-            frames=next((given.frames for given in all_given if given.frames), None),
-            named=next((given.named for given in all_given if given.named), ()),
-            subtitles=next((given.subtitles for given in all_given if given.subtitles), None),
+            frames=next((each.frames for each in given if each.frames), None),
+            named=next((each.named for each in given if each.named), ()),
+            subtitles=next((each.subtitles for each in given if each.subtitles), None),
         )
 
     def notes(self, index: VideoIndex, question: str) -> tuple[str, ...]:

@@ -45,25 +45,15 @@ class SubtitleOracle(Oracle):
 
     def relevance(self, model: MLLM, index: VideoIndex, question: str) -> Scores:
         """The other oracle once; no model is run for the subtitles."""
-        given = Scores(torch.zeros(len(index.entries)))
-        if self.oracle is not None:
-            given = self.oracle.score(model, index, question)
-        track, _ = choose_subtitles(index.subtitles, question)
-        if track is None:
-            return given
-        cues = cue_shares(track, question)
-        shares = chunk_shares(track.cues, cues, index.chunks)
-        if not shares.any():
-            return given
-        low, high = given.chunks.min(), given.chunks.max()
-        others = (given.chunks - low) / (high - low) if high > low else torch.zeros_like(given.chunks)
-        first_s, last_s = index.chunks[0].start_s, index.chunks[-1].end_s
-        moments = [
-            moment for moment in cue_moments(track.cues, cues) if moment.start_s < last_s and moment.end_s > first_s
-        ]
-        named = tuple(moment for moment in moments if moment.confidence == moments[0].confidence)
-        fused = others**SHARPNESS + WEIGHT * shares**2
-        return Scores(fused, given.frames, named if len(named) <= MOST_NAMED else given.named, track.name)
+        return self.relevances(model, index, [question])[0]
+
+    def relevances(self, model: MLLM, index: VideoIndex, questions: Sequence[str]) -> list[Scores]:
+        """The other oracle once for all questions."""
+        if self.oracle is None:
+            given = [Scores(torch.zeros(len(index.entries)))] * len(questions)
+        else:
+            given = self.oracle.score_all(model, index, questions)
+        return [with_subtitles(scores, index, question) for scores, question in zip(given, questions, strict=True)]
 
     def notes(self, index: VideoIndex, question: str) -> tuple[str, ...]:
         """The other oracle's own notes, which subtitles were read, and where they were of no use."""
@@ -94,6 +84,24 @@ class SubtitleOracle(Oracle):
     def takes_subtitles(self) -> bool:
         """It reads them itself."""
         return False
+
+
+def with_subtitles(given: Scores, index: VideoIndex, question: str) -> Scores:
+    """Scores with those chunks first in which the question's words are said."""
+    track, _ = choose_subtitles(index.subtitles, question)
+    if track is None:
+        return given
+    cues = cue_shares(track, question)
+    shares = chunk_shares(track.cues, cues, index.chunks)
+    if not shares.any():
+        return given
+    low, high = given.chunks.min(), given.chunks.max()
+    others = (given.chunks - low) / (high - low) if high > low else torch.zeros_like(given.chunks)
+    first_s, last_s = index.chunks[0].start_s, index.chunks[-1].end_s
+    moments = [moment for moment in cue_moments(track.cues, cues) if moment.start_s < last_s and moment.end_s > first_s]
+    named = tuple(moment for moment in moments if moment.confidence == moments[0].confidence)
+    fused = others**SHARPNESS + WEIGHT * shares**2
+    return Scores(fused, given.frames, named if len(named) <= MOST_NAMED else given.named, track.name)
 
 
 @lru_cache(maxsize=8)

@@ -18,7 +18,7 @@ import io
 import json
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -31,7 +31,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from videox2l.answering.generation import Generation, generate
+from videox2l.answering.generation import AnswerTokens, Generation, generate
+from videox2l.answering.scheduler import Scheduler
+from videox2l.answering.stream import AnswerStream
 from videox2l.cli import main
 from videox2l.compression.base import Compressor
 from videox2l.compression.fresh import Fresh
@@ -43,6 +45,7 @@ from videox2l.index.video_index import VideoIndex
 from videox2l.levels import FRESH, Level, level_name
 from videox2l.models.base import MLLM
 from videox2l.models.load import load_model
+from videox2l.selection.top_k import TopK
 from videox2l.store import DiskStore, RamStore
 from videox2l.testing.reference import Reference, ReferenceAnswer, ReferenceModel
 from videox2l.types import KV, VideoTokens
@@ -220,6 +223,50 @@ def resuming(subject: Subject) -> None:
         assert len(made) >= 5  # three chunks, prompt and manifest
 
 
+def batching(subject: Subject) -> None:
+    """Questions about two videos that are answered at once, joining at different steps, are answered as alone."""
+    compressor = Pool(levels=(1, 2)) if subject.model.reuses_kvs else ONLY_FRESH
+    selector = TopK(1, fine_edges=False)
+    engine = VideoX2L(subject.model, compressor, chunk_frames=4, selector=selector, store=RamStore())
+    indexes = [index_frames(engine, noise(12)), index_frames(engine, 255 - noise(7))]
+    asked = [
+        (indexes[0], QUESTION, Generation(2 * ANSWER_TOKENS)),
+        (indexes[1], "Why?", Generation(3)),
+        (indexes[1], "And what is it that happens after that?", Generation(ANSWER_TOKENS)),
+        (indexes[0], QUESTION, Generation(ANSWER_TOKENS, temperature=1.5, top_k=20, seed=1)),
+    ]
+    chosen_by: dict[AnswerTokens, list[Tensor]] = {}
+    choose = AnswerTokens.choose
+
+    def record(tokens: AnswerTokens, logits: Tensor) -> Tensor:
+        chosen_by.setdefault(tokens, []).append(logits[0])
+        return choose(tokens, logits)
+
+    def answers(scheduler: Scheduler, questions: Sequence[tuple[VideoIndex, str, Generation]]) -> list[AnswerStream]:
+        streams = [
+            engine.stream(index, question, generation=generation, scheduler=scheduler)
+            for index, question, generation in questions
+        ]
+        while not scheduler.is_idle:
+            scheduler.join()
+            decoders.update({stream: stream.tokens for stream in streams if stream.tokens is not None})
+            scheduler.step()
+        return streams
+
+    decoders: dict[AnswerStream, AnswerTokens] = {}
+    with mock.patch.object(AnswerTokens, "choose", record):
+        alone = [answers(engine.scheduler(sequences=1), [question])[0] for question in asked]
+        together = answers(engine.scheduler(sequences=3, step_tokens=16), asked)
+    for one, other in zip(together, alone, strict=True):
+        logits, expected = (torch.stack(chosen_by[decoders[stream]]) for stream in (one, other))
+        best = expected.topk(2).values
+        is_close = best[:, 0] - best[:, 1] <= TOLERANCE  # where rounding may choose
+        certain = int(is_close.nonzero()[0]) if is_close.any() else len(expected)
+        assert one.token_ids[:certain] == other.token_ids[:certain], f"{one.token_ids}, and {other.token_ids} alone"
+        steps = min(certain + 1, len(expected))
+        torch.testing.assert_close(logits[:steps], expected[:steps], atol=TOLERANCE, rtol=0)
+
+
 def half_precision(subject: Subject) -> None:
     """In bf16 and fp16 the logits point the same way."""
     pixels = noise(6)
@@ -274,6 +321,7 @@ CHECKS: tuple[Callable[[Subject], None], ...] = (
     fresh_identity,
     causality,
     resuming,
+    batching,
     half_precision,
     command_line,
 )
