@@ -327,7 +327,8 @@ def test_the_engine_reads_the_middle_level_that_a_budget_chooses(engine: VideoX2
 
 def test_every_selector_goes_by_its_name() -> None:
     settings: dict[str, dict[str, Any]] = {"budget": {"cache_tokens": 9}, "manual": {"chunks": (1,)}}
-    made = {name: SELECTORS.make(name, **settings.get(name, {})) for name in SELECTORS.names}
+    names = [name for name in SELECTORS.names if not name.startswith("frames_")]
+    made = {name: SELECTORS.make(name, **settings.get(name, {})) for name in names}
     assert made == {
         "budget": Budget(9),
         "even": Even(),
