@@ -119,7 +119,7 @@ class AnswerStream:
         self.choice, self.generation = choice, generation
         self.clock = Clock()
         self.selection: Selection | None = None
-        self.text: QuestionText | None = None
+        self.asked: QuestionText | None = None
         self.merged: MergedCache | None = None
         self.tokens: AnswerTokens | None = None
         self.token_ids: list[int] = []
@@ -148,7 +148,7 @@ class AnswerStream:
     def answer(self) -> Answer:
         """The finished answer; what is left of it is decoded first.
 
-        Raises: what made the question fail; QuestionError if it was cancelled before its first token.
+        Raises: what made the question fail; QuestionError if it was cancelled before it began.
         """
         while not self.is_finished:
             self._scheduler.step()
@@ -190,13 +190,13 @@ class AnswerStream:
 
     def choose(self, selection: Selection) -> None:
         """Take the chosen levels, and write the question."""
-        self.selection, self.text = selection, self._write(selection)
+        self.selection, self.asked = selection, self._write(selection)
 
     @property
     def room(self) -> int:
         """Tokens that question and answer take behind the video; a longer answer makes its own room."""
-        assert self.text is not None
-        return len(self.text.ids) + min(self.generation.max_new_tokens, self.model.max_positions)
+        assert self.asked is not None
+        return len(self.asked.ids) + min(self.generation.max_new_tokens, self.model.max_positions)
 
     @property
     def needed_tokens(self) -> int:
@@ -211,12 +211,14 @@ class AnswerStream:
 
     def begin(self, merged: MergedCache) -> None:
         """Begin to decode from the chosen levels, merged in one cache."""
-        assert self.selection is not None and self.text is not None
+        assert self.selection is not None and self.asked is not None
         self.merged = merged
-        self.tokens = AnswerTokens(self.model, merged.cache, self.text.ids, self.generation)
-        context = context_notes(self.model, merged.cache.next_position + len(self.text.ids))
-        notes = (*self._notes, *self.selection.notes, *self.text.notes, *context)
-        self._draft = draft(self.model, self.index, self.question, self.text.cues, replace(self.selection, notes=notes))
+        self.tokens = AnswerTokens(self.model, merged.cache, self.asked.ids, self.generation)
+        context = context_notes(self.model, merged.cache.next_position + len(self.asked.ids))
+        notes = (*self._notes, *self.selection.notes, *self.asked.notes, *context)
+        self._draft = draft(
+            self.model, self.index, self.question, self.asked.cues, replace(self.selection, notes=notes)
+        )
 
     def take(self, token: int) -> None:
         """The next token of the answer, or the one that ends it."""
