@@ -14,6 +14,8 @@ from videox2l import FrameArray, Generation, Manual, OneLevel, Sampling, VideoIn
 from videox2l.compression.pool import Pool
 from videox2l.index.read_once import ReadOnce
 from videox2l.index.reload import LastCache, MergedCache, merge
+from videox2l.levels import FRESH, NOTHING
+from videox2l.models.forward import Forward
 from videox2l.models.load import load_model
 from videox2l.store import DiskStore, RamStore
 from videox2l.store.disk import DiskShelf
@@ -21,7 +23,7 @@ from videox2l.testing.conformance import noise
 from videox2l.testing.tiny_models import build
 from videox2l.types import Positions
 
-FINE, COARSE, NO_KVS = 1, 2, 10**4
+FINE, COARSE = 1, 2
 
 
 @pytest.fixture(scope="module", params=["llava_onevision", "qwen2_5_vl", "qwen3_vl"])
@@ -65,6 +67,34 @@ def test_a_cache_that_goes_on_from_the_last_one_is_the_same(of_family: tuple[Vid
         last.keep(merged)
         buffers.add(merged.cache.keys.data_ptr())
     assert len(buffers) == 1
+
+
+@torch.no_grad()
+def test_chunks_that_were_prefilled_anew_are_not_prefilled_again(family: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of five chunks the second selection reads the first three as the first one does."""
+    model = load_model(family, device="cpu")
+    engine = VideoX2L(model, Pool((FRESH, COARSE)), chunk_frames=4, store=RamStore())
+    index = engine.index(FrameArray(noise(20), range(20)), Sampling(fps=1))
+    last, runs, real = LastCache(), [], model.run
+
+    def run(embeddings: Tensor, forward: Forward) -> Tensor:
+        runs.append(len(embeddings))
+        return real(embeddings, forward)
+
+    monkeypatch.setattr(model, "run", run)
+    for levels, prefilled in (
+        ((FRESH, COARSE, FRESH, COARSE, COARSE), (0, 2)),
+        ((FRESH, COARSE, FRESH, FRESH, NOTHING), (3,)),
+    ):
+        runs.clear()
+        merged = merge(model, index, levels, room=200, last=last)
+        assert runs == [index.entries[chunk].tokens[FRESH] for chunk in prefilled]
+        whole = merge(model, index, levels)
+        for ours, theirs in ((merged.cache.keys, whole.cache.keys), (merged.cache.values, whole.cache.values)):
+            filled = slice(whole.cache.length)
+            torch.testing.assert_close(ours[:, :, filled], theirs[:, :, filled], atol=1e-5, rtol=1e-5)
+        assert (merged.cache.length, merged.cache.next_position) == (whole.cache.length, whole.cache.next_position)
+        last.keep(merged)
 
 
 @pytest.fixture

@@ -22,10 +22,10 @@ def looks_again(stream: AnswerStream, cache: KVCache) -> bool:
 
     cache: the one of its first selection, which stays as it is.
     """
-    assert stream.selection is not None and stream.text is not None and stream.widen is not None
+    assert stream.selection is not None and stream.asked is not None and stream.widen is not None
     widen, stream.widen = stream.widen, None
     with stream.clock("first_look"):
-        margin = first_token_margin(stream.model, cache, stream.text.ids)
+        margin = first_token_margin(stream.model, cache, stream.asked.ids)
     if margin >= UNSURE:
         return False
     wider = widen(stream.selection, stream.index)

@@ -122,7 +122,7 @@ class AnswerStream:
         self.choice, self.generation = choice, generation
         self.clock = Clock()
         self.selection: Selection | None = None
-        self.text: QuestionText | None = None
+        self.asked: QuestionText | None = None
         self.merged: MergedCache | None = None
         self.tokens: AnswerTokens | None = None
         self.token_ids: list[int] = []
@@ -153,7 +153,7 @@ class AnswerStream:
     def answer(self) -> Answer:
         """The finished answer; what is left of it is decoded first.
 
-        Raises: what made the question fail; QuestionError if it was cancelled before its first token.
+        Raises: what made the question fail; QuestionError if it was cancelled before it began.
         """
         while not self.is_finished:
             self._scheduler.step()
@@ -195,13 +195,13 @@ class AnswerStream:
 
     def choose(self, selection: Selection) -> None:
         """Take the chosen levels, and write the question."""
-        self.selection, self.text = selection, self._write(selection)
+        self.selection, self.asked = selection, self._write(selection)
 
     @property
     def room(self) -> int:
         """Tokens that question and answer take behind the video; a longer answer makes its own room."""
-        assert self.text is not None
-        return len(self.text.ids) + min(self.generation.max_new_tokens, self.model.max_positions)
+        assert self.asked is not None
+        return len(self.asked.ids) + min(self.generation.max_new_tokens, self.model.max_positions)
 
     @property
     def needed_tokens(self) -> int:
@@ -216,13 +216,13 @@ class AnswerStream:
 
     def begin(self, merged: MergedCache) -> None:
         """Begin to decode from the chosen levels, merged in one cache."""
-        assert self.selection is not None and self.text is not None
+        assert self.selection is not None and self.asked is not None
         self.merged = merged
-        self.tokens = AnswerTokens(self.model, merged.cache, self.text.ids, self.generation)
-        context = context_notes(self.model, merged.cache.next_position + len(self.text.ids))
-        notes = (*self._notes, *self.selection.notes, *self.text.notes, *context)
+        self.tokens = AnswerTokens(self.model, merged.cache, self.asked.ids, self.generation)
+        context = context_notes(self.model, merged.cache.next_position + len(self.asked.ids))
+        notes = (*self._notes, *self.selection.notes, *self.asked.notes, *context)
         selection = replace(self.selection, notes=notes)
-        made = draft(self.model, self.index, self.question, self.text.cues, selection)
+        made = draft(self.model, self.index, self.question, self.asked.cues, selection)
         self._draft = replace(made, first_look=self.first_look)
 
     def take(self, token: int) -> None:
