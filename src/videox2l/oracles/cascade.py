@@ -32,7 +32,7 @@ class Cascade(Oracle):
 
     candidates: how many chunks are probed, default 16. More find more, and read more of the finest level.
     level: the level that is scanned, as its nominal compression ratio, default 4. A coarser one costs less and finds
-        less. Of an index without it the nearest middle level is scanned; if there is none, the finest, which costs more.
+        less. Of an index without it the nearest middle level is scanned; if it has none, the finest, at a higher cost.
     encoder: the dual encoder that the video was indexed with: then only four chunks for each candidate are scanned,
         those with the frames most similar to the question. None, the default, scans all.
     batch_tokens: of the probe, default 4096: tokens of KVs and questions in one forward.
