@@ -38,6 +38,8 @@ docs-serve: ## Show the site at http://127.0.0.1:8000, built anew at every chang
 	$(BIN)/pip install -q -e '.[docs]'
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
 
-bench: ## Peak memory of indexing, and every compressor on a few videos.
+bench: ## Peak memory of indexing, every compressor and oracle on a few videos, what subtitles find.
 	$(BIN)/python benchmarks/index_memory.py
 	$(BIN)/python benchmarks/compressors.py
+	$(BIN)/python benchmarks/oracles.py --minutes 1.6667,5
+	$(BIN)/python benchmarks/subtitles.py

@@ -63,7 +63,7 @@ def test_commands_change_how_the_next_questions_are_answered(run: Run, clip: Pat
     first, second, third = answers(out)
     assert third == {"kind": "moments", "text": "What?", "moments": second["moments"]}
     assert (first["selector"]["k"], second["selector"]["k"]) == (3, 1)
-    assert (first["oracle"], second["oracle"]) == ("attention", "random")
+    assert (first["oracle"], second["oracle"]) == ("cascade", "random")
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert "/oracle NAME" in err
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from videox2l import Answer, VideoIndex, VideoX2L
+from videox2l import VideoIndex, VideoX2L
+from videox2l.answering.stream import AnswerStream
 from videox2l.cli import main
 
 Run = Callable[..., tuple[int, str, str]]
@@ -51,13 +52,13 @@ SMALL = ("--chunk-frames", 2, "--max-new-tokens", 2)
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The questions that are asked from now on."""
     seen: list[str] = []
-    real = VideoX2L.ask
+    real = VideoX2L.stream
 
-    def ask(self: VideoX2L, index: VideoIndex, question: str, **settings: Any) -> Answer:
+    def stream(self: VideoX2L, index: VideoIndex, question: str, **settings: Any) -> AnswerStream:
         seen.append(question)
         return real(self, index, question, **settings)
 
-    monkeypatch.setattr(VideoX2L, "ask", ask)
+    monkeypatch.setattr(VideoX2L, "stream", stream)
     return seen
 
 
@@ -91,19 +92,19 @@ def test_these_settings_alone_and_another_file_for_the_answers(run: Run, questio
 
 def test_an_interruption_says_what_is_kept(run: Run, questions: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = asked(monkeypatch)
-    counted = VideoX2L.ask
+    counted = VideoX2L.stream
 
-    def interrupt(self: VideoX2L, index: VideoIndex, question: str, **settings: Any) -> Answer:
+    def interrupt(self: VideoX2L, index: VideoIndex, question: str, **settings: Any) -> AnswerStream:
         if len(seen) == 3:
             raise KeyboardInterrupt
         return counted(self, index, question, **settings)
 
-    monkeypatch.setattr(VideoX2L, "ask", interrupt)
+    monkeypatch.setattr(VideoX2L, "stream", interrupt)
     code, _, err = run(questions, *SMALL)
     results = questions.with_name("questions.results.jsonl")
     assert code == 130
     assert f"finished answers are kept in {results}, the same command continues from there" in err
-    assert len(results.read_text().splitlines()) == 3
+    assert len(results.read_text().splitlines()) == 2  # the third was not finished
 
 
 def test_a_bad_row_is_said_before_a_model_is_loaded(run: Run, questions: Path) -> None:

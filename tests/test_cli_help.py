@@ -85,7 +85,7 @@ def test_the_package_is_a_command_too() -> None:
     [
         ("ask clip.mp4 What --oracle co", {"contrastive"}),
         ("ask clip.mp4 What --oracle attention+q", {"attention+qk"}),
-        ("chat clip.mp4 --selector ", {"budget", "even", "manual", "one_level", "top_k"}),
+        ("chat clip.mp4 --selector frames_a", {"frames_adaq", "frames_aks"}),
         ("index clip.mp4 --compressor value", {"value_norm"}),
         ("ask clip.mp4 What --model nan", {"nano"}),
         ("find clip.mp4 heart --encoder openai", {"openai/clip-vit-base-patch32"}),

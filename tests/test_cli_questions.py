@@ -47,6 +47,21 @@ def test_a_question_that_cant_be_asked_leaves_the_others_their_answers(run: Run,
     assert err.count("error: ") == 1
 
 
+def test_answers_are_the_same_whether_at_once_or_one_by_one(run: Run, clip: Path) -> None:
+    def answers(*options: object) -> list[dict]:
+        code, out, _ = run("ask", clip, *SMALL, "--json", "Who?", "Where is it?", "And then?", *options)
+        assert code == 0
+        return [json.loads(line) | {"timings_s": {}, "index_reused": True} for line in out.splitlines()]
+
+    together = answers()
+    assert together == answers("--at-once", 1) == answers("--at-once", 2)
+    alone = [json.loads(run("ask", clip, *SMALL, "--json", answer["question"])[1]) for answer in together]
+    assert [answer["answer"] for answer in alone] == [answer["answer"] for answer in together]
+    code, out, err = run("ask", clip, "Who?", "--at-once", 0)
+    assert (code, out) == (2, "")
+    assert "--at-once 0 answers no question" in err
+
+
 @pytest.mark.parametrize(
     "text, said",
     [

@@ -17,7 +17,7 @@ from videox2l.models.llava_onevision import LlavaOnevision
 from videox2l.models.load import ADAPTERS
 from videox2l.testing.conformance import CHECKS, QUESTION, Subject, assert_identity, causality, check_all, noise
 from videox2l.testing.reference import ReferenceAnswer
-from videox2l.testing.tiny_models import FAMILIES, build, published_prompt
+from videox2l.testing.tiny_models import FAMILIES, RECURRENT_FAMILIES, build, published_prompt
 from videox2l.types import ChunkPlace, Frames, VideoOutline
 
 
@@ -61,7 +61,7 @@ def tiny(family: str, directory: Path) -> Subject:
 
 
 SUBJECTS: dict[str, Callable[[Path], Subject]] = {
-    **{family: partial(tiny, family) for family in FAMILIES},
+    **{family: partial(tiny, family) for family in (*FAMILIES, *RECURRENT_FAMILIES)},
     "nano": lambda _: LlavaQwenSubject(BUNDLED["nano"]),
     "nano-qwen": lambda _: Subject(BUNDLED["nano-qwen"], published_prompt("qwen3_vl")),
     "video_xl": lambda directory: LlavaQwenSubject(save_video_xl(COMMITTED / "videox22l", directory)),
@@ -80,7 +80,7 @@ def test_every_adapter_conforms(subject: Subject, check: Callable[[Subject], Non
 
 
 def test_every_adapter_is_among_them() -> None:
-    assert {*FAMILIES, "llava_qwen/video_xl", "llava_qwen/video_xl_2"} == {*ADAPTERS.names}
+    assert {*FAMILIES, *RECURRENT_FAMILIES, "llava_qwen/video_xl", "llava_qwen/video_xl_2"} == {*ADAPTERS.names}
 
 
 def test_an_adapter_that_is_not_registered_yet_can_be_tried(tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ def test_what_the_pages_import_exists(page):
 
 @pytest.mark.parametrize(
     ("page", "names"),
-    [("oracles.md", ORACLES.names), ("oracles.md", SELECTORS.names), ("compressors.md", COMPRESSORS.names)],
+    [("oracles.md", ORACLES.names), ("selectors.md", SELECTORS.names), ("compressors.md", COMPRESSORS.names)],
 )
 def test_every_part_by_name_is_on_its_page(page, names):
     text = (ROOT / "docs" / page).read_text()

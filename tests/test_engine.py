@@ -448,7 +448,7 @@ def test_k_beyond_the_number_of_chunks_reads_all_in_detail(engine: VideoX2L, mad
 
 def test_one_frame_is_a_video(engine: VideoX2L) -> None:
     index = engine.index(blank(1))
-    assert [entry.tokens for entry in index.entries] == [{2: 72, 32: 4}]
+    assert [entry.tokens for entry in index.entries] == [{2: 72, 4: 36, 32: 4}]
     assert engine.ask(index, "a?", generation=SHORT).chunks[0].level == 2
 
 

@@ -52,7 +52,7 @@ def test_json_has_the_moments_and_the_clips_hold_them(
     assert code == 0
     assert (found["text"], found["video"], found["k"]) == (text, video.name, 2)
     best = found["moments"][0]
-    assert set(best) == {"start_s", "end_s", "peak_s", "score", "confidence"}
+    assert set(best) == {"start_s", "end_s", "peak_s", "score", "confidence", "subtitle"}
     assert best["start_s"] <= best["peak_s"] < best["end_s"]
     assert abs(best["start_s"] - needle_s) < 4
     assert len(found["clips"]) == len(found["moments"])

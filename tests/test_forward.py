@@ -82,6 +82,16 @@ def test_questions_packed_behind_caches_of_different_lengths_equal_questions_alo
     torch.testing.assert_close(packed, apart, atol=1e-4, rtol=1e-4)
 
 
+@torch.no_grad()
+def test_texts_side_by_side_behind_one_cache_equal_each_alone(model: MLLM) -> None:
+    questions = [model.question_ids(text) for text in ("What turns red?", "Why?", "Where is it, and when?")]
+    cache = prompt_cache(model)
+    forward = Forward.side_by_side(cache, [len(ids) for ids in questions])
+    together = model.run(model.embed(torch.cat(questions)), forward)
+    alone = torch.cat([model.read(ids, prompt_cache(model)) for ids in questions])
+    torch.testing.assert_close(together, alone, atol=1e-4, rtol=1e-4)
+
+
 class FixedDecoder:
     """Greedy decoding by one run whose tensors stay where they are, as a replayed CUDA graph needs them."""
 

@@ -15,7 +15,8 @@ from checkpoints import plain_qwen2
 from transformers import PreTrainedTokenizerFast, Qwen2ForCausalLM
 
 from videox2l import Generation
-from videox2l.answering.generation import generate, stream_text
+from videox2l.answering.generation import generate
+from videox2l.answering.text import AnswerText
 from videox2l.cli.options import GenerationOptions
 from videox2l.errors import SettingsError
 from videox2l.models.base import Decoding
@@ -129,7 +130,17 @@ def ids_of(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
 
 
 def pieces(tokenizer: PreTrainedTokenizerFast, ids: list[int], *stop: str) -> list[str]:
-    return list(stream_text(iter(ids), tokenizer, stop))
+    return list(spoken(iter(ids), tokenizer, stop))
+
+
+def spoken(ids: Iterator[int], tokenizer: PreTrainedTokenizerFast, stop: tuple[str, ...]) -> Iterator[str]:
+    """The pieces of text of tokens, which are taken one by one until a stop string ends them."""
+    text = AnswerText(tokenizer, stop)
+    while not text.is_stopped and (token := next(ids, None)) is not None:
+        if piece := text.take(token):
+            yield piece
+    if piece := text.rest():
+        yield piece
 
 
 def test_a_character_of_several_tokens_is_never_cut(tokenizer: PreTrainedTokenizerFast) -> None:
@@ -169,7 +180,7 @@ def test_a_stop_string_over_several_tokens_ends_the_answer(
             taken.append(token)
             yield token
 
-    streamed = list(stream_text(ids(), tokenizer, stop))
+    streamed = list(spoken(ids(), tokenizer, stop))
     assert "".join(streamed) == expected
     if expected != text:  # and nothing is decoded beyond it
         assert tokenizer.decode(taken).endswith(stop)

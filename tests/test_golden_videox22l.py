@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -183,27 +182,19 @@ def test_logits_and_greedy_ids_equal_the_published_ones(name: str, decode: str, 
 
 @pytest.mark.parametrize(("name", "decode"), DECODES)
 def test_asking_with_named_chunks_answers_with_the_published_ids(
-    name: str, decode: str, cases: dict[str, Case], monkeypatch: pytest.MonkeyPatch
+    name: str, decode: str, cases: dict[str, Case]
 ) -> None:
     case, expected = cases[name], EXPECTED["cases"][name]["decode"][decode]
-    answered: list[int] = []
-
-    def note(model: MLLM, cache: KVCache, ids: Tensor, settings: Generation) -> Iterator[int]:
-        for token in generate(model, cache, ids, settings):
-            answered.append(token)
-            yield token
-
-    monkeypatch.setattr("videox2l.answering.stream.generate", note)
     chunks = tuple(expected["selected_chunk_idx"])
-    answer = case.engine.ask(
+    stream = case.engine.stream(
         case.index,
         decode.partition("/")[0],
         selector=Manual(chunks, fine_edges=False) if chunks else OneLevel(),
         generation=Generation(max_new_tokens=9),
     )
-    assert answered == expected["generated_ids"]
-    assert answer.cache_tokens == expected["mixed_cache_len"]
-    assert answer.full_cache_tokens == 14 + EXPECTED["cases"][name]["num_video_tokens"]
+    assert stream.answer.cache_tokens == expected["mixed_cache_len"]
+    assert stream.token_ids == expected["generated_ids"]
+    assert stream.answer.full_cache_tokens == 14 + EXPECTED["cases"][name]["num_video_tokens"]
 
 
 @pytest.mark.parametrize("name", CASES[:4])

@@ -16,7 +16,7 @@ from transformers import (
     Gemma3Config,
     PreTrainedConfig,
     Qwen2Config,
-    Qwen3_5Config,
+    Qwen3_5MoeConfig,
 )
 
 from videox2l import VideoX2L
@@ -57,7 +57,7 @@ def test_loading_draws_no_bar_where_nobody_looks(directory: Path, capfd: pytest.
     assert transformers.utils.logging.is_progress_bar_enabled() == was
 
 
-@pytest.mark.parametrize("oracle", ["attention", "qk", "probe", "fusion"])
+@pytest.mark.parametrize("oracle", ["attention", "qk", "probe", "fusion", "cascade"])
 def test_the_models_own_oracles_score_it(model, pixels, oracle):
     engine, made = index(model, pixels, chunk_frames=4, oracle=oracle)
     scores = [chunk.score for chunk in engine.ask(made, QUESTION).chunks]
@@ -124,7 +124,7 @@ def test_models_that_can_not_be_driven_say_why(tmp_path):
     with pytest.raises(ModelError, match="sliding_attention layers"):
         load_model(config_only(tmp_path / "gemma", Gemma3Config()), device="cpu")
     with pytest.raises(ModelError, match="linear_attention layers"):
-        load_model(config_only(tmp_path / "linear", Qwen3_5Config()), device="cpu")
+        load_model(config_only(tmp_path / "linear", Qwen3_5MoeConfig()), device="cpu")
     with pytest.raises(ModelError, match=r"'blip-2'.*no adapter.*docs/adding-a-model.md"):
         load_model(config_only(tmp_path / "other", Blip2Config()), device="cpu")
 

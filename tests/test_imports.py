@@ -19,12 +19,13 @@ from videox2l.testing.tiny_models import build
 
 ROOT = Path(videox2l.__file__).parent
 
-SHARED = "checks digest errors registry times types version"
+SHARED = "checks digest errors levels registry times types version"
 ROOMS = {
     # front doors and tools
-    "testing": f"answering cli compression engine index models store video {SHARED}",
+    "testing": f"answering cli compression engine index models selection store video {SHARED}",
     "__main__": "cli",
-    "cli": f"answering compression engine evaluation find index oracles selection store synthesis video {SHARED}",
+    "cli": f"answering compression engine evaluation find index oracles selection store synthesis tracks video "
+    f"{SHARED}",
     "evaluation": f"answering compression engine index models oracles selection store synthesis video {SHARED}",
     "videox2l": f"answering compression engine index selection video {SHARED}",  # its names, imported when asked for
     "engine": f"answering find compression index models oracles selection store tracks video {SHARED}",
@@ -46,8 +47,9 @@ ROOMS = {
     "registry": "errors",
     "times": "errors",
     "digest": "",
+    "types": "levels",
+    "levels": "errors",
     "errors": "",
-    "types": "",
     "version": "",
 }
 """Which rooms (folders, or files at the root) a room may import, from the top of the house to its bottom."""
@@ -55,11 +57,11 @@ ROOMS = {
 STEPS = ("answering", "oracles", "selection", "index", "compression", "tracks", "models", "kv", "video", "store")
 MEETING_PLACES = {
     "compression": {"base", "registry"},
-    "index": {"reload", "video_index"},
+    "index": {"read_once", "reload", "video_index"},
     "kv": {"attention", "cache", "rope"},
     "models": {"base", "forward"},
     "store": {"", "base", "file_digest"},
-    "tracks": {"dual_encoder", "embeddings", "thumbnails", "track"},
+    "tracks": {"dual_encoder", "embeddings", "languages", "subtitles", "thumbnails", "track"},
     "video": {""},
 }
 """The modules of a step that other steps may import; the rest is its inside. "" is the package itself."""

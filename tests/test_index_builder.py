@@ -85,7 +85,7 @@ def test_a_spec_is_plain_data_that_comes_back(engine: VideoX2L, made_clip: Path)
     spec = engine.index(made_clip).spec
     assert IndexSpec.from_json(spec.to_json()) == spec
     assert spec.compressor["name"] == "summary_tokens"
-    assert (spec.levels, spec.positions, spec.dtype) == ((2, 32), "contiguous", "torch.float32")
+    assert (spec.levels, spec.positions, spec.dtype) == ((2, 4, 32), "contiguous", "torch.float32")
     assert spec.video.times_s == tuple(float(second) for second in range(12))
 
 

@@ -13,7 +13,10 @@ import pytest
 import torch
 from rich.console import Console
 
-from videox2l import Answer, Budget, Even, OneLevel, SummaryTokens, TopK, VideoIndex, VideoX2L
+from videox2l import FRESH, Adaptive, Even, OneLevel, SummaryTokens, TopK, VideoIndex, VideoX2L
+from videox2l.answering.stream import AnswerStream
+from videox2l.compression.fresh import Fresh
+from videox2l.compression.registry import COMPRESSORS
 from videox2l.compression.summary_tokens import SummaryCompression
 from videox2l.errors import SettingsError
 from videox2l.evaluation.answers_file import AnswersFile
@@ -22,14 +25,17 @@ from videox2l.evaluation.intervals import mean_accuracy, mean_difference, wilson
 from videox2l.evaluation.needles import NeedleEvaluation, NeedleItem, evaluate_needles
 from videox2l.evaluation.question_set import Item, words
 from videox2l.evaluation.result import EvaluationResult
-from videox2l.evaluation.settings import Setting, comparison
+from videox2l.evaluation.settings import Setting, comparison, frame_settings, of_size
 from videox2l.evaluation.table import evaluation_table
 from videox2l.models.base import MLLM, Turn
+from videox2l.models.load import load_model
 from videox2l.models.video_xl.adapter import VideoXL
 from videox2l.oracles.base import Oracle
+from videox2l.store import RamStore
 from videox2l.synthesis.plan import NeedlePlan, NeedleSettings
 from videox2l.synthesis.questions import TASKS
 from videox2l.synthesis.writer import VideoFormat
+from videox2l.testing import tiny_models
 from videox2l.types import KV
 
 SMALL = NeedleEvaluation(
@@ -65,6 +71,28 @@ def test_the_one_level_has_the_cache_size_of_the_setting_it_stands_against(resul
     assert result["fine"].times_smaller == pytest.approx(2, rel=0.05)
 
 
+def test_the_one_level_follows_a_setting_whose_size_follows_the_question(video_xl):
+    settings = (
+        Setting("adaptive", oracle="random", selector=Adaptive(), chunk_frames=2),
+        Setting("equal", chunk_frames=2, same_size_as="adaptive"),
+    )
+    result = evaluate_needles(VideoX2L(video_xl), settings, replace(SMALL, videos=1))
+    sizes = [outcome.cache_tokens for outcome in result["adaptive"].outcomes]
+    equal = [outcome.cache_tokens for outcome in result["equal"].outcomes]
+    assert len(set(sizes)) > 1
+    assert equal == pytest.approx(sizes, rel=0.15)
+
+
+def test_text_among_the_frames_counts_in_the_size_of_one_level(tmp_path: Path, made_clip: Path):
+    """Qwen3-VL writes times, which no level compresses."""
+    model = load_model(tiny_models.build("qwen3_vl", tmp_path), device="cpu")
+    engine = VideoX2L(model, COMPRESSORS.make("keydiff", levels=(2, 8)), store=RamStore(), chunk_frames=4)
+    index = engine.index(made_clip)
+    one = of_size(Setting.of(engine), index, index.tokens((2,) * len(index.entries)))
+    assert one.compressor.levels == (2,)
+    assert one.selector == OneLevel(2)
+
+
 def test_evaluations_repeat_exactly(result: EvaluationResult, video_xl):
     again = evaluate_needles(VideoX2L(video_xl), SETTINGS[1:2], SMALL)
     assert again["random"].outcomes == result["random"].outcomes
@@ -73,24 +101,26 @@ def test_evaluations_repeat_exactly(result: EvaluationResult, video_xl):
 def test_questions_of_a_conversation_follow_each_other_in_one_context(
     video_xl: VideoXL, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    asked: list[tuple[str, tuple[Turn, ...], str]] = []
-    real = VideoX2L.ask
+    asked: dict[str, tuple[list[Turn], AnswerStream]] = {}
+    real = VideoX2L.stream
 
-    def ask(self: VideoX2L, index: VideoIndex, question: str, **settings: Any) -> Answer:
-        answer = real(self, index, question, **settings)
-        asked.append((question, settings["history"], answer.text))
-        return answer
+    def stream(self: VideoX2L, index: VideoIndex, question: str, **settings: Any) -> AnswerStream:
+        asked[question] = list(settings["history"]), real(self, index, question, **settings)
+        return asked[question][1]
 
-    monkeypatch.setattr(VideoX2L, "ask", ask)
+    monkeypatch.setattr(VideoX2L, "stream", stream)
     evaluation = replace(SMALL, videos=1, turns=3)
     kept = AnswersFile(tmp_path / "answers.jsonl")
     first = evaluate_needles(VideoX2L(video_xl), SETTINGS[:1], evaluation, kept=kept)
-    questions = {question.text for question in NeedlePlan(SMALL.needles).video(0).questions}
-    assert {question for question, _, _ in asked} == questions
-    turns = [Turn(question, text) for question, _, text in asked]
-    assert [list(history) for _, history, _ in asked] == [turns[number - number % 3 : number] for number in range(10)]
+    conversations = evaluation.conversations(NeedlePlan(SMALL.needles).video(0))
+    assert [len(questions) for questions in conversations] == [3, 3, 3, 1]
+    for questions in conversations:
+        turns = [Turn(question.text, asked[question.text][1].answer.text) for question in questions]
+        assert [asked[question.text][0] for question in questions] == [turns[:number] for number in range(len(turns))]
+    assert len(asked) == 10
+    asked.clear()
     again = evaluate_needles(VideoX2L(video_xl), SETTINGS[:1], evaluation, kept=AnswersFile(kept.path))
-    assert len(asked) == 10  # kept answers are the history of those that follow
+    assert not asked  # kept answers are the history of those that follow
     assert again["fine"].outcomes == first["fine"].outcomes
     assert "asked in conversations of 3 turns" in first.questions.name
 
@@ -230,17 +260,55 @@ def test_the_default_comparison_holds_what_the_method_must_beat():
         "2x/32x, random",
         "2x/32x, evenly spaced",
         "one level, equal size",
+        "frames uniform, fresh",
+        "frames uniform, re-loaded",
+        "frames top_k, fresh",
+        "frames top_k, re-loaded",
         "32x everywhere",
         "2x/32x, two_pass",
         "full cache",
     ]
     assert {setting.oracle for setting in settings[1:5]} == {"contrastive", "probe", "attention", "random"}
     assert settings[5].selector == Even(3)
-    assert [setting.same_size_as for setting in settings if setting.same_size_as] == [settings[1].name]
-    everywhere = [setting for setting in settings if isinstance(setting.selector, OneLevel)]
+    equal = [setting for setting in settings if setting.same_size_as]
+    assert [setting.same_size_as for setting in equal] == [settings[1].name] * 5
+    everywhere = [setting for setting in settings if isinstance(setting.selector, OneLevel) and setting not in equal]
     assert [setting.compressor.levels for setting in everywhere] == [(2,), (32,), (1,)]
-    assert not any(setting.selector.fine_edges for setting in everywhere)
-    assert all(setting.selector.fine_edges for setting in settings if setting.selects)
+    assert [setting.compressor.levels for setting in equal[1:]] == [(FRESH,), (1,)] * 2
+    assert not any(setting.selector.fine_edges for setting in (*everywhere, *equal))
+    assert all(setting.selector.fine_edges for setting in settings if setting.selects and setting not in equal)
+
+
+def test_a_method_that_leaves_chunks_out_is_compared_without_ratios_where_it_has_none():
+    """As for a model whose KVs can't be re-used."""
+    method = Setting("fresh, contrastive", Fresh(), selector=TopK(3, leaves_out=True))
+    settings = comparison(method, frame_methods=("aks",))
+    assert [setting.name for setting in settings] == [
+        "full cache",
+        "fresh, contrastive",
+        "fresh, probe",
+        "fresh, random",
+        "fresh, evenly spaced",
+        "frames aks, fresh",
+    ]
+    assert {setting.compressor for setting in settings} == {Fresh()}
+
+
+def test_frames_are_read_with_as_many_tokens_as_the_setting_they_are_compared_with(video_xl):
+    """For every question, fresh and re-loaded."""
+    ours = Setting("ours", SummaryTokens((2, 32)), "random", TopK(1, fine_edges=False), chunk_frames=2)
+    result = evaluate_needles(VideoX2L(video_xl), (ours, *frame_settings(ours, False)), replace(SMALL, videos=1))
+    ours_result, *arms = result.settings
+    assert [arm.setting.name for arm in arms] == ["frames uniform, fresh", "frames uniform, re-loaded"]
+    for arm in arms:
+        for own, other in zip(ours_result.outcomes, arm.outcomes, strict=True):
+            assert own.cache_tokens - 144 < other.cache_tokens <= own.cache_tokens  # less than a frame's
+    fresh, reloaded = (arm.to_json() for arm in arms)
+    assert "cache_tokens" not in fresh["selector"]
+    assert fresh["prefill_s"] > 0 == reloaded["prefill_s"]
+    assert fresh["compressor"]["levels"] == ["fresh"]
+    assert fresh["ratios"].keys() == {"fresh"} and reloaded["ratios"].keys() == {"1x"}
+    assert ours_result.to_json()["ratios"] == {"2x": 2.0, "32x": 32.0}
 
 
 def test_one_level_everywhere_has_no_exception_for_the_first_and_last_chunk(video_xl):
@@ -254,11 +322,11 @@ def test_one_level_everywhere_has_no_exception_for_the_first_and_last_chunk(vide
 
 
 def test_a_budget_is_compared_without_settings_that_need_a_k():
-    settings = comparison(Setting("2x/8x/32x, probe", SummaryTokens((2, 8, 32)), "probe", Budget(500)), False)
+    settings = comparison(Setting("2x/8x/32x, probe", SummaryTokens((2, 8, 32)), "probe", Adaptive(500)), False)
     names = [setting.name for setting in settings]
     assert names[:4] == ["2x everywhere", "2x/8x/32x, probe", "2x/8x/32x, attention", "2x/8x/32x, random"]
     assert not any("evenly" in name for name in names)
-    assert all(setting.selector == Budget(500) for setting in settings[1:4])
+    assert all(setting.selector == Adaptive(500) for setting in settings[1:4])
 
 
 def test_the_default_evaluation_is_of_the_model_as_it_is_published(video_xl_2):
@@ -267,15 +335,18 @@ def test_the_default_evaluation_is_of_the_model_as_it_is_published(video_xl_2):
     result = evaluate_needles(engine, evaluation=NeedleEvaluation(1, needles))
     assert [each.setting.name for each in result.settings] == [
         "1x everywhere",
-        "1x/4x, attention, k=1",
+        "1x/4x, cascade, k=1",
         "1x/4x, probe",
+        "1x/4x, attention",
         "1x/4x, random",
         "1x/4x, evenly spaced",
         "one level, equal size",
+        "frames uniform, fresh",
+        "frames uniform, re-loaded",
         "4x everywhere",
         "full cache",
     ]
-    full, method = result["full cache"], result["1x/4x, attention, k=1"]
+    full, method = result["full cache"], result["1x/4x, cascade, k=1"]
     assert result["4x everywhere"].cache_tokens < method.cache_tokens < full.cache_tokens
     assert result["one level, equal size"].cache_tokens == pytest.approx(method.cache_tokens, rel=0.15)
     assert result["1x everywhere"].cache_tokens == full.cache_tokens
@@ -287,14 +358,14 @@ def test_an_engine_is_evaluated_as_it_is_set(video_xl):
     assert setting.name == "4x/16x, probe, k=2"
     assert setting.engine(VideoX2L(video_xl, store=engine.store)) == engine
     assert Setting.of(replace(engine, compressor=SummaryTokens((8,)))).name == "8x everywhere"
-    assert Setting.of(replace(engine, selector=Even(2))).name == "4x/16x, Even(fine_edges=True, k=2)"
+    assert Setting.of(replace(engine, selector=Even(2))).name == "4x/16x, Even(fine_edges=True, k=2, leaves_out=False)"
 
 
 def test_a_setting_says_in_json_how_it_was_measured():
     values = Setting("method", SummaryTokens((2, 32)), oracle="probe", selector=TopK(2)).to_json()
     assert json.loads(json.dumps(values, allow_nan=False)).keys() == values.keys()
     assert values["oracle"] == "probe"
-    assert values["selector"] == {"name": "top_k", "k": 2, "fine_edges": True}
+    assert values["selector"] == {"name": "top_k", "k": 2, "fine_edges": True, "leaves_out": False}
     compressor = values["compressor"]
     assert (compressor["name"], compressor["levels"], compressor["passes"]) == (
         "summary_tokens",

@@ -18,16 +18,19 @@ from transformers import AutoModel, AutoProcessor
 from videox2l import FrameArray, Generation, SummaryTokens, TopK, VideoIndex, VideoX2L
 from videox2l.errors import ModelError, SettingsError, StoreError
 from videox2l.index.reload import chunk_spans, load_cache
+from videox2l.models.forward import Forward
 from videox2l.models.video_xl.adapter import VideoXL
 from videox2l.oracles.attention import AttentionOracle
 from videox2l.oracles.base import KVOracle, Oracle
 from videox2l.oracles.contrastive import Contrastive
 from videox2l.oracles.fusion import Fusion
+from videox2l.oracles.maxsim import MaxSim
 from videox2l.oracles.probe import Probe
 from videox2l.oracles.qk import QueryKey
 from videox2l.oracles.random import RandomOracle
 from videox2l.oracles.registry import ORACLES, make_oracle
 from videox2l.oracles.temporal import Temporal
+from videox2l.oracles.time import TimeOracle
 from videox2l.selection.registry import SELECTORS
 from videox2l.store import RamStore
 from videox2l.tracks.dual_encoder import HubDualEncoder
@@ -94,6 +97,41 @@ def test_attention_is_the_softmax_of_an_eager_forward(
     scores = AttentionOracle(tokens, level=level).score(video_xl, index, QUESTION).chunks
     torch.testing.assert_close(scores, expected, rtol=1e-4, atol=1e-7)
     assert scores.std() > 0.01 * scores.mean()
+
+
+SEVERAL = ("What is it?", "Where does the red one go at 0:05?", "Why?")
+
+
+@pytest.mark.parametrize(
+    "oracle",
+    [
+        AttentionOracle(),
+        AttentionOracle("all", level=2),
+        Temporal(AttentionOracle(), 1.5),
+        Fusion((AttentionOracle(), QueryKey())),
+        TimeOracle(Temporal(AttentionOracle())),
+    ],
+    ids=str,
+)
+@torch.no_grad()
+def test_questions_scored_together_have_the_scores_of_each_alone(
+    video_xl: VideoXL, index: VideoIndex, oracle: Oracle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = [oracle.score(video_xl, index, question) for question in SEVERAL]
+    runs: list[int] = []
+    real = video_xl.run
+
+    def run(embeddings: Tensor, forward: Forward) -> Tensor:
+        runs.append(len(embeddings))
+        return real(embeddings, forward)
+
+    monkeypatch.setattr(video_xl, "run", run)
+    together = oracle.score_all(video_xl, index, SEVERAL)
+    for one, other in zip(together, alone, strict=True):
+        torch.testing.assert_close(one.chunks, other.chunks, rtol=1e-4, atol=1e-6)
+        assert one.named == other.named
+    assert max(runs) == sum(len(video_xl.question_ids(question)) for question in SEVERAL)
+    assert len({tuple(scores.chunks.tolist()) for scores in together}) == 3
 
 
 # qk
@@ -224,17 +262,17 @@ def test_a_model_that_is_no_dual_encoder_is_named(checkpoint: Path, tmp_path: Pa
 def test_oracles_read_the_level_asked_for(engine: VideoX2L, made_clip: Path) -> None:
     compressor = SummaryTokens((2, 8, 32))
     index = replace(engine, compressor=compressor, oracle=QueryKey(level=8)).index(made_clip)
-    for oracle, default in ((AttentionOracle, 32), (QueryKey, 32), (Probe, 2)):
+    for oracle, default in ((AttentionOracle, 32), (QueryKey, 32), (MaxSim, 2), (Probe, 2)):
         asked = {level: oracle(level=level).score(engine.model, index, QUESTION).chunks for level in (2, 8, 32, None)}
         for level in (2, 8, 32):
             assert torch.equal(asked[level], asked[None]) == (level == default)
 
 
-@pytest.mark.parametrize("oracle", [AttentionOracle, QueryKey, Probe])
+@pytest.mark.parametrize("oracle", [AttentionOracle, QueryKey, MaxSim, Probe])
 def test_a_level_that_the_index_does_not_have_is_an_error(
     engine: VideoX2L, index: VideoIndex, oracle: type[KVOracle]
 ) -> None:
-    with pytest.raises(SettingsError, match=r"can't read level 8: the index has levels 2, 32"):
+    with pytest.raises(SettingsError, match=r"can't read level 8: the index has levels 2, 4, 32"):
         engine.ask(index, QUESTION, oracle=oracle(level=8))
 
 
@@ -242,14 +280,21 @@ def test_a_level_that_the_index_does_not_have_is_an_error(
 def short_end(engine: VideoX2L) -> tuple[VideoX2L, VideoIndex]:
     """Four chunks at 2x and 288x; the last one has one frame, of 144 tokens, and no KV at 288x."""
     pixels = torch.randint(0, 256, (7, 48, 64, 3), generator=torch.Generator().manual_seed(3), dtype=torch.uint8)
-    engine = replace(engine, compressor=SummaryTokens((2, 288)))
+    engine = replace(engine, compressor=SummaryTokens((2, 288)), oracle="attention")
     index = engine.index(FrameArray(pixels, torch.arange(7.0)))
     assert [entry.tokens for entry in index.entries] == [{2: 144, 288: 1}] * 3 + [{2: 72, 288: 0}]
     return engine, index
 
 
 @pytest.mark.parametrize(
-    ("oracle", "lowest"), [(AttentionOracle(), 0), (AttentionOracle("all"), 0), (QueryKey(), -1), (Probe(level=288), 0)]
+    ("oracle", "lowest"),
+    [
+        (AttentionOracle(), 0),
+        (AttentionOracle("all"), 0),
+        (QueryKey(), -1),
+        (MaxSim(level=288), 0),
+        (Probe(level=288), 0),
+    ],
 )
 def test_a_chunk_without_kvs_has_the_lowest_score(
     short_end: tuple[VideoX2L, VideoIndex], oracle: Oracle, lowest: float
@@ -260,7 +305,7 @@ def test_a_chunk_without_kvs_has_the_lowest_score(
     assert all(math.isfinite(score) and score > lowest for score in scores[:-1])
 
 
-@pytest.mark.parametrize("oracle", ["attention", "qk", "fusion"])
+@pytest.mark.parametrize("oracle", ["attention", "qk", "fusion", "cascade"])
 def test_a_chunk_without_kvs_is_not_chosen_and_its_answer_is_json(
     short_end: tuple[VideoX2L, VideoIndex], oracle: str
 ) -> None:
@@ -278,7 +323,18 @@ def test_a_chunk_without_kvs_is_not_chosen_and_its_answer_is_json(
 
 
 def test_every_oracle_goes_by_its_name(engine: VideoX2L, index: VideoIndex) -> None:
-    assert ORACLES.names == ("attention", "contrastive", "fusion", "probe", "qk", "random", "time")
+    assert ORACLES.names == (
+        "attention",
+        "cascade",
+        "contrastive",
+        "fusion",
+        "maxsim",
+        "probe",
+        "qk",
+        "random",
+        "subtitles",
+        "time",
+    )
     for name in sorted({*ORACLES.names} - {"contrastive"}):
         scores = make_oracle(name).score(engine.model, index, QUESTION).chunks
         assert scores.shape == (6,)
@@ -293,7 +349,7 @@ def test_encoder_and_seed_go_to_the_oracles_that_take_them(encoder_directory: Pa
     contrastive = make_oracle("contrastive", encoder=encoder, seed=7)
     assert isinstance(contrastive, Contrastive)
     assert contrastive.encoder is encoder
-    assert make_oracle("fusion", encoder=encoder) == Fusion((contrastive, AttentionOracle(), QueryKey()))
+    assert make_oracle("fusion", encoder=encoder) == Fusion((contrastive, MaxSim(), Probe()))
 
 
 def test_an_oracle_that_lacks_what_it_needs_says_so() -> None:

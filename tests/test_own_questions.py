@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from videox2l import Answer, Generation, Sampling, SummaryTokens, TopK, VideoIndex, VideoX2L
+from videox2l import Generation, Sampling, SummaryTokens, TopK, VideoIndex, VideoX2L
+from videox2l.answering.stream import AnswerStream
 from videox2l.errors import SettingsError, StoreError
 from videox2l.evaluation.answers_file import AnswersFile
 from videox2l.evaluation.evaluate import EvaluationProgress, evaluate
@@ -212,13 +213,13 @@ def run(
 def asked(engine: VideoX2L, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The questions that an engine is asked from now on."""
     seen: list[str] = []
-    real = VideoX2L.ask
+    real = VideoX2L.stream
 
-    def ask(self: VideoX2L, index: VideoIndex, question: str, **settings: Any) -> Answer:
+    def stream(self: VideoX2L, index: VideoIndex, question: str, **settings: Any) -> AnswerStream:
         seen.append(question)
         return real(self, index, question, **settings)
 
-    monkeypatch.setattr(VideoX2L, "ask", ask)
+    monkeypatch.setattr(VideoX2L, "stream", stream)
     return seen
 
 
@@ -239,11 +240,12 @@ def test_an_interrupted_evaluation_keeps_its_answers_and_goes_on(
 
     with pytest.raises(KeyboardInterrupt):
         run(engine, questions, AnswersFile(out), interrupt)
-    assert len(seen) == len(out.read_text().splitlines()) == 5
+    assert len(out.read_text().splitlines()) == 5
+    seen.clear()
     with open(out, "a") as file:
         file.write('{"key": "cut off in the mid')
     resumed = run(engine, questions, AnswersFile(out))
-    assert len(seen) == len(SETTINGS) * 4
+    assert len(seen) == len(SETTINGS) * 4 - 5
     assert comparable(resumed) == comparable(whole)
     lines = [json.loads(line) for line in out.read_text().splitlines() if not line.endswith("mid")]
     assert {(line["setting"], line["video"], line["task"]) for line in lines} == {
@@ -254,7 +256,7 @@ def test_an_interrupted_evaluation_keeps_its_answers_and_goes_on(
     }
     assert all(line["is_right"] in (True, False) and line["truth"] in ("noise", "A") for line in lines)
     again = run(engine, questions, AnswersFile(out))
-    assert len(seen) == len(SETTINGS) * 4
+    assert len(seen) == len(SETTINGS) * 4 - 5
     assert again["equal"].equal_levels == whole["equal"].equal_levels != ()
 
 

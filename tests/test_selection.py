@@ -12,13 +12,19 @@ from typing import Any
 import pytest
 import torch
 
-from videox2l import Budget, Even, Manual, OneLevel, SummaryTokens, TopK, VideoIndex, VideoX2L
+from videox2l import NOTHING, Adaptive, Even, Manual, OneLevel, SummaryTokens, TopK, VideoIndex, VideoX2L
 from videox2l.errors import SettingsError
 from videox2l.oracles.fusion import Fusion
 from videox2l.oracles.probe import Probe
 from videox2l.oracles.qk import QueryKey
 from videox2l.oracles.temporal import Temporal
+from videox2l.selection.adaptive import spread
 from videox2l.selection.base import Selector
+from videox2l.selection.frames.adaq import QuasiGaussian
+from videox2l.selection.frames.aks import AdaptiveKeyframes
+from videox2l.selection.frames.bolt import InverseTransform
+from videox2l.selection.frames.top_k import TopFrames
+from videox2l.selection.frames.uniform import UniformFrames
 from videox2l.selection.registry import SELECTORS, make_selector
 
 SCORES = torch.tensor([0.9, 0.1, 0.5, 0.2, 0.4, 0.8])
@@ -204,28 +210,83 @@ def test_moments_outside_the_video_are_an_error(index: VideoIndex, moments: str)
         Manual.parse(moments).select(None, index)
 
 
-# budget
+# adaptive
 
 
-def test_a_budget_is_kept_and_used_up_to_one_upgrade(three_levels: VideoIndex) -> None:
-    least, most = (three_levels.tokens((level,) * 6) for level in (32, 2))
-    largest_upgrade = 288 // 2 - 288 // 8
-    for budget in range(least, most + 1, 7):
-        used = three_levels.tokens(Budget(budget).select(SCORES, three_levels).levels)
-        assert budget - largest_upgrade < used <= budget
-    assert Budget(10**9).select(SCORES, three_levels).levels == (2,) * 6
+def adaptive(index: VideoIndex, scores: list[float], **settings: Any) -> tuple[int, ...]:
+    return Adaptive(**settings).select(torch.tensor(scores), index).levels
 
 
-def test_a_budget_reads_the_best_chunks_finer_and_uses_the_levels_between(three_levels: VideoIndex) -> None:
-    scores = torch.tensor([0.0, 0.3, 1.0, 0.4, 0.1, 0.0])
-    levels = Budget(three_levels.tokens((32, 8, 2, 8, 32, 32)), fine_edges=False).select(scores, three_levels).levels
-    assert levels == (32, 8, 2, 8, 32, 32)
+def test_as_many_chunks_are_read_in_detail_as_stand_out(index: VideoIndex) -> None:
+    assert adaptive(index, [0.2, 0.96, 0.3, 0.1, 0.4, 0.3]) == (32, 2, 32, 32, 32, 32)
+    assert adaptive(index, [0.2, 0.64, 0.3, 0.1, 0.6, 0.3]) == (32, 2, 32, 32, 2, 32)
+    assert adaptive(index, [0.6, 0.58, 0.1, 0.2, 0.1, 0.55]) == (2, 2, 32, 32, 32, 2)
+    selection = Adaptive().select(torch.tensor([0.2, 0.6, 0.3, 0.1, 0.64, 0.3]), index)
+    assert selection.moments == (4, 1)
+    assert selection.notes == ()
+
+
+def test_what_stands_out_does_not_depend_on_the_scale_of_the_scores(index: VideoIndex) -> None:
+    scores = torch.tensor([0.2, 0.64, 0.3, 0.1, 0.6, 0.3])
+    for other in (1e6 * scores, scores / 4096, 8 * scores - 3):
+        assert Adaptive().select(other, index).levels == Adaptive().select(scores, index).levels
+
+
+def test_flat_scores_spread_a_budget_over_the_whole_video_level_by_level(three_levels: VideoIndex) -> None:
+    for scores in ([0.3] * 6, [0.9, 0.9, 0.9, 0.9, 0.1, 0.2]):
+        enough = three_levels.tokens((8,) * 6)
+        assert adaptive(three_levels, scores, cache_tokens=enough) == (8,) * 6
+        assert adaptive(three_levels, scores, cache_tokens=enough - 3 * 27) == (8, 32, 8, 32, 8, 32)
+        assert adaptive(three_levels, scores, cache_tokens=enough + 2 * 108) == (2, 8, 8, 8, 2, 8)
+        selection = Adaptive(enough).select(torch.tensor(scores), three_levels)
+        assert selection.moments == ()
+        assert selection.notes == ()
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 6, 7, 16, 50])
+def test_every_beginning_of_the_spread_order_leaves_no_wide_gap(count: int) -> None:
+    order = spread(count)
+    assert sorted(order) == list(range(count))
+    for chosen in range(1, count):
+        places = sorted(order[:chosen])
+        assert max(after - before for before, after in pairwise([*places, count])) <= 2 * math.ceil(count / chosen)
+
+
+def test_without_a_budget_ten_chunks_are_read_in_detail_at_most(three_levels: VideoIndex) -> None:
+    longer = replace(three_levels, entries=three_levels.entries * 10)
+    best = [1.0] * 25 + [0.0] * 35
+    assert adaptive(longer, best) == (2,) * 10 + (32,) * 50
+    flat = adaptive(longer, [0.0] * 60)
+    assert set(flat) == {8, 32}
+    assert 10 * 135 - 27 < longer.tokens(flat) - longer.tokens((32,) * 60) <= 10 * 135
+    assert adaptive(longer, best, cache_tokens=10**9) == (2,) * 25 + (32,) * 35
+
+
+def test_a_budget_reads_the_best_chunks_and_says_what_it_has_no_room_for(three_levels: VideoIndex) -> None:
+    scores = torch.tensor([0.2, 0.6, 0.3, 0.1, 0.64, 0.3])
+    enough = three_levels.tokens((32, 2, 32, 32, 2, 32))
+    assert Adaptive(enough).select(scores, three_levels) == Adaptive().select(scores, three_levels)
+    selection = Adaptive(enough - 1).select(scores, three_levels)
+    assert selection.levels == (32, 8, 32, 32, 2, 32)
+    assert selection.moments == (4, 1)
+    (note,) = selection.notes
+    assert f"{enough - 1} tokens have no room" in note
+
+
+def test_a_budget_in_bytes_is_one_in_tokens(three_levels: VideoIndex) -> None:
+    kv = three_levels.kv(0, 2)
+    assert three_levels.token_bytes == kv.nbytes // len(kv)
+    scores = torch.tensor([0.2, 0.6, 0.3, 0.1, 0.64, 0.3])
+    for tokens in range(three_levels.tokens((32,) * 6), three_levels.tokens((2,) * 6), 50):
+        levels = Adaptive(cache_bytes=tokens * three_levels.token_bytes + 5).select(scores, three_levels).levels
+        assert levels == Adaptive(tokens).select(scores, three_levels).levels
+        assert levels == Adaptive(tokens, cache_bytes=10**12).select(scores, three_levels).levels
 
 
 def test_more_of_a_budget_never_reads_a_chunk_less_finely(three_levels: VideoIndex) -> None:
     """Over random scores, levels, chunk sizes and budgets, among them chunks without KVs and levels of equal size."""
     chance = random.Random(0)
-    for trial in range(60):
+    for trial in range(80):
         levels = tuple(sorted(chance.sample((1, 2, 3, 8, 32, 288), chance.randint(1, 4))))
         entries = []
         for entry in (three_levels.entries * 4)[: chance.randint(1, 24)]:
@@ -236,59 +297,74 @@ def test_more_of_a_budget_never_reads_a_chunk_less_finely(three_levels: VideoInd
         index = replace(three_levels, spec=spec, entries=tuple(entries))
         scores = torch.randn(len(entries), generator=torch.Generator().manual_seed(trial)).exp()
         scores = torch.zeros(len(entries)) if trial % 10 == 0 else scores * 10.0 ** chance.randint(-6, 6)
+        scores = scores.round() if trial % 3 == 0 else scores
         fine_edges = chance.random() < 0.5
         least, most = (index.tokens((level,) * len(entries)) for level in (levels[-1], levels[0]))
         before = (levels[-1],) * len(entries)
         for budget in sorted(chance.randint(least, most) for _ in range(20)):
-            selection = Budget(budget, fine_edges=fine_edges).select(scores, index)
+            selector = Adaptive(budget, fine_edges=fine_edges)
+            selection = selector.select(scores, index)
             assert index.tokens(selection.levels) <= budget
             assert all(now <= then for now, then in zip(selection.levels, before, strict=True))
-            assert selection == Budget(budget, fine_edges=fine_edges).select(scores, index)
+            assert selection == selector.select(scores, index)
+            wider = selector.widened(selection, index)
+            if wider is not None:
+                assert index.tokens(wider.levels) <= budget
+                assert all(now <= then for now, then in zip(wider.levels, selection.levels, strict=True))
+                assert wider.levels != selection.levels
             before = selection.levels
-        assert Budget(most, fine_edges=fine_edges).select(scores, index).levels == (levels[0],) * len(entries)
 
 
-def test_a_budget_does_not_depend_on_the_scale_of_the_scores(three_levels: VideoIndex) -> None:
-    for budget in range(three_levels.tokens((32,) * 6), three_levels.tokens((2,) * 6), 31):
-        levels = {
-            Budget(budget).select(scores, three_levels).levels for scores in (SCORES, 8 * SCORES, SCORES / 64 + 1)
-        }
-        assert len(levels) == 1
-
-
-def test_equal_scores_are_all_upgraded_once_before_one_is_twice(three_levels: VideoIndex) -> None:
-    for score in (0.0, 0.1, 1e30):
-        selection = Budget(three_levels.tokens((8,) * 6) + 1, fine_edges=False).select(
-            torch.full((6,), score), three_levels
-        )
-        assert selection.levels == (8,) * 6
-
-
-def test_a_budget_spends_first_on_the_first_and_last_chunk(three_levels: VideoIndex) -> None:
-    enough = three_levels.tokens((2, 32, 32, 32, 32, 2))
-    assert Budget(enough).select(-SCORES, three_levels).levels == (2, 32, 32, 32, 32, 2)
-    assert Budget(enough).select(-SCORES, three_levels).notes == ()
-    selection = Budget(enough - 1).select(-SCORES, three_levels)
-    assert selection.levels == (2, 32, 32, 32, 32, 8)
-    (note,) = selection.notes
-    assert f"{enough - 1} tokens have no room for the first and last chunk" in note
-
-
-def test_a_budgets_moments_are_the_best_of_what_it_reads_in_full_detail(three_levels: VideoIndex) -> None:
-    room = three_levels.tokens((2, 32, 2, 32, 2, 2))
-    low_edges = torch.tensor([0.0, 0.1, 0.9, 0.1, 0.7, 0.0])
-    assert Budget(room).select(low_edges, three_levels).moments == (2, 4)
-    high_edge = torch.tensor([0.8, 0.1, 0.9, 0.1, 0.7, 0.0])
-    assert Budget(room).select(high_edge, three_levels).moments == (2, 0, 4)
+def test_the_first_and_last_chunk_come_first_where_that_is_asked_for(three_levels: VideoIndex) -> None:
+    scores = [0.2, 0.2, 0.9, 0.3, 0.1, 0.2]
+    assert adaptive(three_levels, scores) == (32, 32, 2, 32, 32, 32)
+    assert adaptive(three_levels, scores, fine_edges=True) == (2, 32, 2, 32, 32, 2)
+    room_for_two = three_levels.tokens((2, 32, 32, 32, 32, 2))
+    selection = Adaptive(room_for_two, fine_edges=True).select(torch.tensor(scores), three_levels)
+    assert selection.levels == (2, 32, 32, 32, 32, 2)
+    assert selection.moments == ()
+    assert len(selection.notes) == 1
 
 
 def test_a_budget_that_is_too_small_names_the_least(three_levels: VideoIndex) -> None:
-    least = three_levels.tokens((32,) * 6)
-    assert Budget(least).select(SCORES, three_levels).levels == (32,) * 6
-    with pytest.raises(SettingsError, match=rf"cache_tokens={least - 1} .* pass {least} or more$"):
-        Budget(least - 1).select(SCORES, three_levels)
-    with pytest.raises(SettingsError, match="cache_tokens=0"):
-        Budget(0)
+    least, prompt, scores = three_levels.tokens((32,) * 6), len(three_levels.prompt), torch.rand(6)
+    assert Adaptive(least).select(scores, three_levels).levels == (32,) * 6
+    needs = rf"needs {least} tokens, {least * three_levels.token_bytes} bytes, at its coarsest level, 32x"
+    with pytest.raises(SettingsError, match=rf"^cache_tokens={least - 1} is too small .* {needs}: pass that or more$"):
+        Adaptive(least - 1).select(scores, three_levels)
+    with pytest.raises(SettingsError, match=rf"^cache_tokens={prompt - 1} .* {needs}, {prompt} of them for the prompt"):
+        Adaptive(prompt - 1).select(scores, three_levels)
+    size = (least - 1) * three_levels.token_bytes
+    with pytest.raises(SettingsError, match=rf"^cache_bytes={size}, room for {least - 1} tokens, .* {needs}"):
+        Adaptive(cache_bytes=size).select(scores, three_levels)
+    for wrong in ({"cache_tokens": 0}, {"cache_bytes": 0}, {"cache_tokens": 1.5}):
+        with pytest.raises(SettingsError, match=f"{next(iter(wrong))}="):
+            Adaptive(**wrong)
+
+
+# a wider selection
+
+
+def test_a_wider_selection_adds_the_next_best_chunks(index: VideoIndex) -> None:
+    selection = TopK(1, fine_edges=False).select(SCORES, index)
+    wider = TopK(1, fine_edges=False).widened(selection, index)
+    assert wider is not None
+    assert (wider.levels, wider.moments) == ((2, 32, 2, 32, 2, 2), (0, 5, 2, 4))
+    assert wider.scores == selection.scores
+
+
+def test_nothing_is_wider_than_the_whole_video_or_without_scores(index: VideoIndex) -> None:
+    assert TopK(6).widened(TopK(6).select(SCORES, index), index) is None
+    assert Even(1).widened(Even(1).select(None, index), index) is None
+
+
+def test_a_wider_selection_keeps_to_the_budget(index: VideoIndex) -> None:
+    selector = Adaptive(index.tokens((2, 32, 32, 32, 32, 2)))
+    selection = selector.select(torch.tensor([0.9, 0.1, 0.1, 0.1, 0.1, 0.2]), index)
+    wider = selector.widened(selection, index)
+    assert wider is not None
+    assert (selection.levels, wider.levels) == ((2, 32, 32, 32, 32, 32), (2, 32, 32, 32, 32, 2))
+    assert selector.widened(wider, index) is None
 
 
 # what is stored is read
@@ -307,16 +383,16 @@ def test_levels_that_nothing_would_read_are_refused_before_anything_is_indexed(
         replace(engine, compressor=four, selector=selector, oracle=QueryKey(level=8))
 
 
-def test_a_budget_and_one_level_may_read_any_level(engine: VideoX2L) -> None:
-    for selector in (Budget(600), OneLevel(8), OneLevel()):
+def test_adaptive_and_one_level_may_read_any_level(engine: VideoX2L) -> None:
+    for selector in (Adaptive(), Adaptive(600), OneLevel(8), OneLevel()):
         assert replace(engine, compressor=SummaryTokens((2, 8, 32)), selector=selector).selector == selector
     with pytest.raises(SettingsError, match="level 4"):
         replace(engine, compressor=SummaryTokens((2, 8, 32)), selector=OneLevel(4))
 
 
 def test_the_engine_reads_the_middle_level_that_a_budget_chooses(engine: VideoX2L, three_levels: VideoIndex) -> None:
-    budget = three_levels.tokens((2, 8, 8, 8, 8, 2)) + 3
-    answer = engine.ask(three_levels, "What is it?", selector=Budget(budget))
+    budget = three_levels.tokens((8, 32, 32, 32, 32, 32)) + 3
+    answer = engine.ask(three_levels, "What is it?", selector=Adaptive(budget))
     assert 8 in {chunk.level for chunk in answer.chunks}
     assert answer.cache_tokens <= budget
     assert [chunk.ratio for chunk in answer.chunks] == [float(chunk.level) for chunk in answer.chunks]
@@ -326,11 +402,17 @@ def test_the_engine_reads_the_middle_level_that_a_budget_chooses(engine: VideoX2
 
 
 def test_every_selector_goes_by_its_name() -> None:
-    settings: dict[str, dict[str, Any]] = {"budget": {"cache_tokens": 9}, "manual": {"chunks": (1,)}}
+    of_frames = {name: {"cache_tokens": 9} for name in SELECTORS.names if name.startswith("frames_")}
+    settings: dict[str, dict[str, Any]] = {"manual": {"chunks": (1,)}} | of_frames
     made = {name: SELECTORS.make(name, **settings.get(name, {})) for name in SELECTORS.names}
     assert made == {
-        "budget": Budget(9),
+        "adaptive": Adaptive(),
         "even": Even(),
+        "frames_adaq": QuasiGaussian(9),
+        "frames_aks": AdaptiveKeyframes(9),
+        "frames_bolt": InverseTransform(9),
+        "frames_top_k": TopFrames(9),
+        "frames_uniform": UniformFrames(9),
         "manual": Manual((1,)),
         "one_level": OneLevel(),
         "top_k": TopK(3),
@@ -341,8 +423,42 @@ def test_every_selector_goes_by_its_name() -> None:
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("best", "'best' is unknown: pass one of budget, even"), ("manual", "moments"), ("budget", "needs cache_tokens")],
+    [("best", "'best' is unknown: pass one of adaptive, even"), ("manual", "moments")],
 )
 def test_a_selector_that_can_not_be_made_by_name_is_an_error(engine: VideoX2L, name: str, message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         replace(engine, selector=name)
+
+
+# left out
+
+
+def test_chunks_that_are_not_chosen_can_be_left_out(three_levels: VideoIndex) -> None:
+    chosen = (2, NOTHING, NOTHING, 2, NOTHING, 2)
+    assert TopK(1, leaves_out=True).select(SCORES.eq(SCORES[3]).float(), three_levels).levels == chosen
+    assert Manual((3,), leaves_out=True).select(None, three_levels).levels == chosen
+    assert Manual.parse("3", fine_edges=False, leaves_out=True).select(None, three_levels).levels == (
+        *(NOTHING, NOTHING, NOTHING, 2, NOTHING, NOTHING),
+    )
+    assert Even(1, leaves_out=True, fine_edges=False).select(None, three_levels).levels.count(NOTHING) == 5
+    assert three_levels.tokens(chosen) == len(three_levels.prompt) + 3 * 144
+
+
+def test_a_budget_that_leaves_chunks_out_reads_the_best_ones_only(three_levels: VideoIndex) -> None:
+    budgets = [len(three_levels.prompt) + room for room in (0, 9, 36, 9 * 6, 200, 600, 6 * 144)]
+    before: tuple[int, ...] = (NOTHING,) * 6
+    for budget in budgets:
+        levels = Adaptive(budget, leaves_out=True).select(SCORES, three_levels).levels
+        assert three_levels.tokens(levels) <= budget
+        assert all(now <= then for now, then in zip(levels, before, strict=True))
+        before = levels
+    assert {2, NOTHING} == set(before)
+    only_one = Adaptive(budgets[1], leaves_out=True).select(SCORES, three_levels).levels
+    assert [chunk for chunk, level in enumerate(only_one) if level != NOTHING] == [int(SCORES.argmax())]
+
+
+def test_an_answer_says_what_was_left_out(engine: VideoX2L, three_levels: VideoIndex) -> None:
+    answer = engine.ask(three_levels, "What is it?", selector=Manual((3,), leaves_out=True, fine_edges=False))
+    read = [(chunk["level"], chunk["ratio"]) for chunk in answer.to_json()["chunks"]]
+    assert read == [("nothing", None)] * 3 + [(2, 2.0)] + [("nothing", None)] * 2
+    assert answer.cache_tokens == len(three_levels.prompt) + 144

@@ -5,6 +5,7 @@ from videos import write_video
 from videox2l import Sampling, VideoX2L
 from videox2l.compression.registry import compressor_for
 from videox2l.index.sizing import IndexSize, predict_size
+from videox2l.levels import FRESH
 from videox2l.models.base import MLLM
 from videox2l.models.load import load_model
 from videox2l.store import DiskStore
@@ -22,8 +23,9 @@ def clip(tmp_path_factory):
 
 def predicted_and_made(model: MLLM, clip, directory, levels):
     """The size that is predicted of a video's index, and the index, made on disk."""
-    size = predict_size(model, levels, VideoOutline(SECONDS, float(SECONDS)), HEIGHT, WIDTH)
-    engine = VideoX2L(model, compressor_for(model, levels=levels), store=DiskStore(directory))
+    compressor = compressor_for(model, levels=levels)
+    size = predict_size(model, compressor, VideoOutline(SECONDS, float(SECONDS)), HEIGHT, WIDTH)
+    engine = VideoX2L(model, compressor, store=DiskStore(directory))
     return size, engine.index(clip, Sampling(fps=1))
 
 
@@ -41,12 +43,12 @@ def test_the_predicted_size_is_that_of_the_index(family, clip, tmp_path):
     if family == "smolvlm":
         pytest.importorskip("num2words")
     model = load_model(build(family, tmp_path / "model"), device="cpu")
-    size, index = predicted_and_made(model, clip, tmp_path / "store", levels=(2, 4))
+    size, index = predicted_and_made(model, clip, tmp_path / "store", levels=(FRESH, 16))
     chunks = len(index.entries)
     assert size.chunks == chunks == 13
     assert size.prompt_tokens == len(index.prompt)
     assert size.full_tokens + size.prompt_tokens == pytest.approx(index.full_tokens, rel=0.03)
-    for level in (2, 4):
+    for level in (FRESH, 16):
         made = index.tokens((level,) * chunks) - len(index.prompt)
         assert size.tokens[level] == pytest.approx(made, rel=0.03)
     assert size.stored_bytes == pytest.approx(tensor_bytes(tmp_path / "store", index.key), rel=0.03)
@@ -74,6 +76,7 @@ def test_a_cache_holds_the_chosen_chunks_at_the_finest_level_and_the_others_at_t
         prompt_tokens=14,
         token_bytes=100,
         stored_token_bytes=108,
+        fresh_token_bytes=72,
     )
     assert size.cache_bytes(3) == (14 + 3 * 200 + 7 * 12) * 100
     assert size.cache_bytes(99) == (14 + 2000) * 100

@@ -264,7 +264,7 @@ def test_the_manifest_is_readable_json(engine: VideoX2L, made_clip: Path, tmp_pa
     index = replace(engine, store=DiskStore(tmp_path)).index(made_clip)
     manifest = json.loads((tmp_path / index.key / "manifest.json").read_text())
     assert manifest["spec"]["compressor"]["name"] == "summary_tokens"
-    assert manifest["spec"]["compressor"]["levels"] == [2, 32]
+    assert manifest["spec"]["compressor"]["levels"] == [2, 4, 32]
     assert manifest["spec"]["video"]["times_s"] == list(range(12))
     assert [entry["chunk"]["start_s"] for entry in manifest["entries"]] == [0, 2, 4, 6, 8, 10]
 

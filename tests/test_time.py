@@ -178,7 +178,7 @@ def test_chance_stays_chance(asking: VideoX2L, index: VideoIndex) -> None:
 
 
 def test_the_answer_still_names_the_oracle_that_was_chosen(engine: VideoX2L, index: VideoIndex) -> None:
-    assert ask(engine, index, "What is it at 0:09?").to_json()["oracle"] == "attention"
+    assert ask(engine, index, "What is it at 0:09?").to_json()["oracle"] == "cascade"
 
 
 def test_the_command_line_can_leave_times_unread(run: Run, made_clip: Path) -> None:

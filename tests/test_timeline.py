@@ -159,7 +159,7 @@ def test_json_says_what_the_answer_says(answer: Answer) -> None:
     assert promised <= printed.keys()
     assert printed["answer"] == answer.text
     assert [set(chunk) for chunk in printed["chunks"]] == [
-        {"index", "start_s", "end_s", "score", "level", "ratio", "is_chosen"}
+        {"index", "start_s", "end_s", "score", "level", "ratio", "is_chosen", "frames_s"}
     ] * len(answer.chunks)
     third = answer.chunks[2]
     assert printed["moments"] == [
@@ -170,7 +170,7 @@ def test_json_says_what_the_answer_says(answer: Answer) -> None:
     assert printed["sampling"]["frames"] == answer.index.chunks[-1].end_frame
     assert printed["sampling"]["fps"] == 1
     assert printed["oracle"] == "test_timeline:Third"
-    assert printed["selector"] == {"name": "top_k", "fine_edges": True, "k": 1}
+    assert printed["selector"] == {"name": "top_k", "fine_edges": True, "k": 1, "leaves_out": False}
     assert printed["version"] == __version__
     assert printed["cache_tokens"] < printed["full_cache_tokens"]
     assert {"relevance", "load", "first_token"} <= printed["timings_s"].keys()

@@ -77,7 +77,7 @@ def same(first: KV, second: KV) -> bool:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_compressor_answers_and_keeps_all_text(model, pixels, name):
-    compressor = COMPRESSORS.make(name, levels=(2, 8))
+    compressor = COMPRESSORS.make(name, levels=(2, 8), one_time_from=None)
     engine, made = index(model, pixels, compressor)
     answered = engine.ask(made, QUESTION)
     assert answered.cache_tokens < answered.full_cache_tokens
@@ -95,6 +95,25 @@ def test_every_compressor_answers_and_keeps_all_text(model, pixels, name):
             assert {tuple(place) for place in written} <= kept
             times = kv.positions.reshape(-1, len(kv))[0]
             assert bool((times.diff() >= 0).all())  # temporal order
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_coarse_levels_keep_the_text_before_the_first_and_behind_the_last_visual_token(model, pixels, name):
+    """From the ratio on that is set; the visual tokens kept are as many as with all of the text."""
+    chunks = chunks_of(model, pixels)
+    one = compress(model, COMPRESSORS.make(name, levels=(2, 4, 8), context="full", one_time_from=4), chunks)
+    every = compress(model, COMPRESSORS.make(name, levels=(2, 4, 8), context="full", one_time_from=None), chunks)
+    for tokens, kvs, others in zip(chunks, one, every, strict=True):
+        inner = tokens.is_inner_text
+        places = tokens.positions.reshape(-1, len(tokens))
+        outer = places[:, tokens.is_text & ~inner].T.tolist()
+        assert same(kvs[2], others[2])
+        for level in (4, 8):
+            assert len(kvs[level]) == len(others[level]) - int(inner.sum())
+            kept = kvs[level].positions.reshape(-1, len(kvs[level])).T.tolist()
+            assert all(place in kept for place in outer)
+            assert not any(place in kept for place in places[:, inner].T.tolist())
+    assert any(tokens.is_inner_text.any() for tokens in chunks) == (model.model_type == "qwen3_vl")
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -136,7 +136,7 @@ def test_the_tokenizer_and_training_cut_text_alike(trained):
         assert tokenizer(text, add_special_tokens=False)["input_ids"] == VOCABULARY.encode(text)
     assert len(VOCABULARY.encode("<3599.5 seconds>")) == 2
     assert tokenizer.decode(VOCABULARY.encode("I don't know.")) == "i don't know."
-    for answer in ("I don't know", "0:42 0:44 green star 7 so 7"):
+    for answer in ("I don't know", "0:42 green star 7 so 7"):
         ids = VOCABULARY.encode(answer)
         texts = [tokenizer.decode(ids[:length]) for length in range(1, len(ids) + 1)]
         assert texts[-1] == answer.lower()  # as it is streamed, piece by piece
@@ -241,12 +241,12 @@ def test_what_comes_after_a_time_is_the_earliest_of_its_group():
     for _ in range(200):
         if (question := ASK["after"](script, rng)) is None:
             continue
-        group, time = re.fullmatch(r"(.+) after (\d+:\d\d)\?", question.text.lower()).groups()
+        group, time = question.text.lower().removesuffix("?").split(" after ")
         minutes, seconds = map(int, time.split(":"))
         words = {word.removesuffix("es" if word == "crosses" else "s") for word in group.split()} - {"shape"}
         later = [e for e in script.events if words <= set(e.kind) and e.start_s > 60 * minutes + seconds]
         first = min(later, key=lambda event: event.start_s)
-        assert question.answer == f"{clock(first.start_s)} {first.name} {first.digit}"
+        assert question.answer == f"{first.name} {first.digit} {clock(first.start_s)}"
         groups.add(group)
     assert "shapes" in groups and len(groups) > 8
 

@@ -65,7 +65,7 @@ def test_a_video_is_indexed_and_asked_about(engine, made_clip):
     assert answer.text
 
 
-@pytest.mark.parametrize("oracle", ["attention", "qk", "probe", "random"])
+@pytest.mark.parametrize("oracle", ["attention", "qk", "probe", "cascade", "random"])
 def test_every_oracle_scores_its_chunks(engine, made_clip, oracle):
     index = engine.index(made_clip, Sampling(frames=12))
     answer = engine.ask(index, QUESTION, oracle=oracle, generation=SHORT)

@@ -1,6 +1,6 @@
 """Fit the probability that a frame shows what was asked for to the cosines of a contrastive head.
 
-    python -m training.calibrate [--model nano] [--videos 20] [--seed 9100]
+    python -m training.calibrate [--model nano] [--videos 20] [--seed 9100] [--tasks attribute,where,...]
 
 Fresh needle videos are asked about. The best frame while a needle is shown is a match; the best of all others, of a
 needle that is never shown, and of questions that no moment answers, is none. The logistic that separates them is
@@ -67,12 +67,15 @@ def main() -> None:
     parser.add_argument("--model", default="nano")
     parser.add_argument("--videos", type=int, default=20)
     parser.add_argument("--seed", type=int, default=9100)
+    parser.add_argument(
+        "--tasks", default=",".join(TASKS), help="to ask about; a head that does not read times needs them without at"
+    )
     given = parser.parse_args()
     engine = VideoX2L.from_pretrained(given.model, device="cpu", store="ram")
     encoder, directory = engine.encoder, engine.model.directory
     if encoder is None or directory is None:
         parser.error(f"{given.model} has no contrastive head")
-    settings = NeedleSettings(100 / 60, given.seed, VideoFormat(fps=2), questions=5, tasks=TASKS)
+    settings = NeedleSettings(100 / 60, given.seed, VideoFormat(fps=2), questions=5, tasks=tuple(given.tasks.split(",")))
     plan, matching, other = NeedlePlan(settings), [], []
     with tempfile.TemporaryDirectory() as folder:
         for number in range(given.videos):

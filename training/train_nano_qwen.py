@@ -31,7 +31,7 @@ from training.lessons import Bank
 from training.qwen.evaluate import evaluate
 from training.qwen.export import export_model
 from training.qwen.language import LanguageModel, text_config
-from training.qwen.lessons import ALL, DENSE, MIXED, MOMENTS
+from training.qwen.lessons import ALL, DENSE, LAST, MIXED, MOMENTS
 from training.qwen.tokenizer import VOCABULARY
 from training.qwen.tower import PAIR, VisionModel, encode, train_tower, vision_config
 from training.qwen.train_language import QwenTrainer
@@ -75,8 +75,9 @@ PRESETS = {
             Lesson("one-chunk", 500, (1,), 12, DENSE, (3e-3, 4e-3)),
             Lesson("two-chunks", 500, (1, 2, 2), 12, MIXED, (4e-3, 4e-3)),
             Lesson("moments", 1300, (1, 2, 4), 16, MOMENTS, (4e-3, 4e-3)),
-            Lesson("ten-chunks", 1200, (2, 4, 6, 10, 10), 20, ALL, (4e-3, 3e-3)),
-            Lesson("twenty-chunks", 1300, (2, 4, 10, 10, 20), 20, ALL, (3e-3, 0.0)),
+            Lesson("ten-chunks", 900, (2, 4, 6, 10, 10), 20, ALL, (4e-3, 3e-3)),
+            Lesson("twenty-chunks", 900, (2, 4, 10, 10, 20), 20, ALL, (3e-3, 0.0)),
+            Lesson("rounding-off", 350, (2, 4, 10, 10, 20), 20, LAST, (1.5e-3, 0.0)),
         ],
         workers=2,
         device="cpu",

@@ -31,6 +31,8 @@ def plain(annotation: object) -> str:
     text = str(getattr(annotation, "__forward_arg__", annotation))
     for python, json in {
         "dict[str, Any]": "object",
+        "dict[str, float | None]": "object of numbers or nulls",
+        "int | str": "number or text",
         "dict[str, float]": "object of numbers",
         "dict[str, int]": "object of numbers",
         " | None": " or null",

@@ -164,7 +164,7 @@ def sizes() -> Iterator[tuple[Checkpoint, IndexSize]]:
     for checkpoint in CHECKPOINTS:
         with tempfile.TemporaryDirectory() as directory:
             model = random_model(checkpoint, Path(directory))
-        yield checkpoint, predict_size(model, compressor_for(model).levels, HOUR, HEIGHT, WIDTH)
+        yield checkpoint, predict_size(model, compressor_for(model), HOUR, HEIGHT, WIDTH)
 
 
 def sizes_table() -> str:

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from videox2l.engine import Chat, VideoX2L
     from videox2l.errors import VideoX2LError
     from videox2l.index.video_index import VideoIndex
-    from videox2l.selection.budget import Budget
+    from videox2l.levels import FRESH, NOTHING
+    from videox2l.selection.adaptive import Adaptive
     from videox2l.selection.even import Even
     from videox2l.selection.manual import Manual
     from videox2l.selection.one_level import OneLevel
@@ -23,8 +24,10 @@ if TYPE_CHECKING:
     from videox2l.video import FrameArray, Sampling
 
 __all__ = [
+    "FRESH",
+    "NOTHING",
+    "Adaptive",
     "Answer",
-    "Budget",
     "Chat",
     "Even",
     "FrameArray",
@@ -42,8 +45,10 @@ __all__ = [
 ]
 
 _HOMES = {
+    "FRESH": "levels",
+    "NOTHING": "levels",
+    "Adaptive": "selection.adaptive",
     "Answer": "answering.answer",
-    "Budget": "selection.budget",
     "Chat": "engine",
     "Even": "selection.even",
     "FrameArray": "video",

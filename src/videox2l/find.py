@@ -1,4 +1,7 @@
-"""Search a video for moments by its frames' embeddings; no MLLM is needed if the encoder stands alone."""
+"""Search a video for moments by its frames' embeddings and its subtitles.
+
+No MLLM is needed if the encoder stands alone.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from torch import Tensor
 
 from videox2l.answering.moments import ScoredFrames
 from videox2l.checks import check_number, check_text
@@ -17,13 +18,15 @@ from videox2l.models.bundled import BUNDLED
 from videox2l.models.checkpoint import Checkpoint, download
 from videox2l.models.load import DTYPES, check_dtype, load_model, pick_device
 from videox2l.oracles.contrastive import frame_scores
+from videox2l.oracles.subtitles import cue_moments, cue_shares
 from videox2l.store import Store
 from videox2l.tracks.contrastive_head import ContrastiveHead
 from videox2l.tracks.dual_encoder import DualEncoder, HubDualEncoder
 from videox2l.tracks.embeddings import Embeddings
+from videox2l.tracks.subtitles import SubtitleTrack, choose_subtitles, find_subtitles, in_language, read_subtitles
 from videox2l.tracks.track import make_track, read_track
-from videox2l.types import Moment
-from videox2l.video import Sampling, open_video
+from videox2l.types import FrameScores, Moment, VideoSpec
+from videox2l.video import Sampling, Video, open_video
 
 CHUNK_FRAMES = 16
 """How many frames are read together."""
@@ -46,33 +49,60 @@ class Found:
 def find_moments(
     video: Any,
     text: str,
-    encoder: DualEncoder,
+    encoder: DualEncoder | None,
     store: Store,
     sampling: Sampling | None = None,
     k: int = 5,
     model: MLLM | None = None,
+    subtitles: Sequence[SubtitleTrack] | None = None,
     progress: Callable[[int, int], None] = lambda frames, total: None,
 ) -> Found:
-    """The moments of a video that show what a text names, to the second.
+    """The moments of a video that show or say what a text names, to the second.
 
-    video: as `open_video` takes it. text: as "orange heart", or a question. encoder: embeds frames and text. store:
-    where the frames' embeddings are kept. sampling: which frames; by default one a second. k: how many moments at
-    most. model: the MLLM whose visual tokens are embedded, for an encoder that needs them. progress: called with the
+    video: as `open_video` takes it. text: as "orange heart", or a question. encoder: embeds frames and text; None
+    searches the subtitles alone. store: where what is made of the video is kept. sampling: which frames; by default one
+    a second. k: how many moments at most. model: the MLLM whose visual tokens are embedded, for an encoder that needs
+    them. subtitles: what is said; None, the default, finds those beside the video and in it. progress: called with the
     frames that are embedded and their total, unless the store has them all.
     Raises: VideoError, SettingsError, QuestionError, StoreError.
     """
-    if encoder.needs_tokens and model is None:
+    if encoder is not None and encoder.needs_tokens and model is None:
         raise SettingsError("this encoder embeds a model's visual tokens: pass the model, or a CLIP or SigLIP encoder")
     check_text(text)
     check_number(k, 1, "k", "moments")
     source = open_video(video, sampling or Sampling())
     spec = source.spec((CHUNK_FRAMES if model is None else model.chunk_frames,))
-    track = Embeddings(encoder)
-    make_track(track, source, spec, store, model, lambda frames: progress(frames, source.planned_frames))
-    moments = find_in(encoder, text, read_track(store, track, spec), spec.end_s, k)
+    notes: tuple[str, ...] = ()
+    if subtitles is None:
+        subtitles, notes = find_subtitles(source, store)
+    frames = None
+    if encoder is not None:
+        track = Embeddings(encoder)
+        make_track(track, source, spec, store, model, lambda frames: progress(frames, source.planned_frames))
+        frames = frame_scores(encoder, text, *read_track(store, track, spec))
+    chosen, others = choose_subtitles(subtitles, text)
+    moments = find_in(text, frames, chosen, spec, k)
     unknown = [] if model is None else model.unknown_words(text)
-    notes = (f"{model.name} does not know: {', '.join(unknown)}",) if model is not None and unknown else ()
-    return Found(moments, source.name, source.duration_s, (*source.notes, *notes))
+    if model is not None and unknown:
+        others = (*others, f"{model.name} does not know: {', '.join(unknown)}")
+    return Found(moments, source.name, source.duration_s, (*source.notes, *notes, *others))
+
+
+def subtitles_to_search(
+    video: Video, store: Store, file: Path | None = None, language: str | None = None
+) -> tuple[tuple[SubtitleTrack, ...], tuple[str, ...]]:
+    """A video's subtitles, and what the user should know of them.
+
+    store: where they are kept. file: to read in place of those beside the video and in it; None reads these.
+    language: the two-letter code of the one that is wanted; None is any.
+    Raises: SettingsError if the file can't be read or has no cue within the video.
+    """
+    if file is not None:
+        source = read_subtitles(file, video.duration_s)
+        return source.tracks, source.notes
+    tracks, notes = find_subtitles(video, store)
+    wanted, others = in_language(tracks, language)
+    return wanted, (*notes, *others)
 
 
 def load_encoder(
@@ -82,12 +112,15 @@ def load_encoder(
     device: str = "auto",
     dtype: str = "auto",
     max_pixels: int | None = None,
-) -> tuple[DualEncoder, MLLM | None]:
+    is_needed: bool = True,
+) -> tuple[DualEncoder | None, MLLM | None]:
     """What to search with: an encoder that stands alone, or else the one that a checkpoint brings, and its model.
 
     encoder: a CLIP or SigLIP hub id or directory. model: loaded only where there is no encoder.
     device, dtype, max_pixels: see `load_model`; an encoder that stands alone runs in fp32 by default.
-    Raises: ModelError; SettingsError if there is no encoder and the checkpoint brings none.
+    is_needed: whether there is nothing else to search with; True by default. If there is, None and no model stand for
+        an encoder that the checkpoint does not bring.
+    Raises: ModelError; SettingsError if an encoder is needed and the checkpoint brings none.
     """
     check_dtype(dtype)
     place = pick_device(device)
@@ -99,6 +132,8 @@ def load_encoder(
     if checkpoint.is_on_hub:
         directory = download(checkpoint.name, directory.name, [f"{ContrastiveHead.FOLDER}/*"])
     if not (directory / ContrastiveHead.FOLDER).is_dir():  # known before all of the checkpoint is downloaded
+        if not is_needed:
+            return None, None
         raise SettingsError(
             f"{model} brings no encoder to search with: pass --encoder with a CLIP or SigLIP hub id or directory"
         )
@@ -108,12 +143,25 @@ def load_encoder(
     return head, mllm
 
 
-def find_in(encoder: DualEncoder, text: str, track: Sequence[Tensor], end_s: float, k: int) -> tuple[Moment, ...]:
-    """The k best moments by an encoder's embeddings and their times, the `track` of a video that ends at a second.
+def find_in(
+    text: str, frames: FrameScores | None, subtitles: SubtitleTrack | None, video: VideoSpec, k: int
+) -> tuple[Moment, ...]:
+    """The k best moments that frames show or subtitles say, the surest first; of two that overlap, the surer one.
 
-    Raises: QuestionError if there is no text; SettingsError for no moments.
+    text: what is looked for. frames: their scores for it. subtitles: those to look in. video: the part that was
+    sampled. k: how many moments at most.
     """
-    check_text(text)
-    check_number(k, 1, "k", "moments")
-    embeddings, time_s = track
-    return ScoredFrames(frame_scores(encoder, text, embeddings, time_s), end_s).found(k)
+    moments: list[Moment] = []
+    if frames is not None:
+        moments += ScoredFrames(frames, video.end_s).found(k)
+    if subtitles is not None:
+        moments += (
+            moment
+            for moment in cue_moments(subtitles.cues, cue_shares(subtitles, text))
+            if moment.start_s < video.end_s and moment.end_s > video.times_s[0]
+        )
+    found: list[Moment] = []
+    for moment in sorted(moments, key=lambda moment: -(moment.confidence or 0)):
+        if all(moment.end_s <= other.start_s or other.end_s <= moment.start_s for other in found):
+            found.append(moment)
+    return tuple(found[:k])

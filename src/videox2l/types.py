@@ -9,6 +9,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from videox2l.levels import Level
+
 
 @dataclass(frozen=True)
 class Frames:
@@ -122,6 +124,18 @@ class VideoTokens:
             torch.arange(frames, device=device).repeat_interleave(each),
         )
 
+    @classmethod
+    def of_text(cls, embeddings: Tensor, positions: Tensor) -> VideoTokens:
+        """Text alone: embeddings (n, hidden) at positions (n,) or (3, n)."""
+        frame = torch.zeros(len(embeddings), dtype=torch.long, device=embeddings.device)
+        return cls(embeddings, positions, torch.ones_like(frame, dtype=torch.bool), frame)
+
+    @classmethod
+    def of_mask(cls, is_text: Tensor) -> VideoTokens:
+        """Tokens of which no more is known than which are text, bool (n,): to count with."""
+        count = torch.arange(len(is_text))
+        return cls(torch.empty(len(is_text), 0), count, is_text, torch.zeros_like(count))
+
     def __len__(self) -> int:
         return self.embeddings.shape[0]
 
@@ -129,6 +143,36 @@ class VideoTokens:
     def visual(self) -> Tensor:
         """The visual tokens' embeddings alone, (visual tokens, hidden)."""
         return self.embeddings[~self.is_text]
+
+    @property
+    def is_inner_text(self) -> Tensor:
+        """Which tokens are text that stands between visual tokens, bool (n,).
+
+        What stands before the first visual token, as the time of the first frame, and behind the last one is not.
+        """
+        visual = (~self.is_text).nonzero()[:, 0]
+        steps = torch.arange(len(self), device=self.is_text.device)
+        return self.is_text & (steps > visual.min()) & (steps < visual.max())
+
+    def take(self, kept: Tensor) -> VideoTokens:
+        """The tokens with these indices, (kept,), ascending, at the positions they have."""
+        return VideoTokens(
+            self.embeddings[kept],
+            self.positions[..., kept],
+            self.is_text[kept],
+            self.frame[kept],
+            None if self.deepstack is None else self.deepstack[:, kept],
+        )
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> VideoTokens:
+        """The same tokens on another device."""
+        return VideoTokens(
+            self.embeddings.to(device, non_blocking=non_blocking),
+            self.positions.to(device),
+            self.is_text.to(device),
+            self.frame.to(device),
+            None if self.deepstack is None else self.deepstack.to(device, non_blocking=non_blocking),
+        )
 
 
 @dataclass(frozen=True)
@@ -174,7 +218,7 @@ def concatenate(parts: list[KV]) -> KV:
 
 
 ChunkKVs = Mapping[int, KV]
-"""One chunk's KVs by level (the nominal compression ratio): {2: L-KVs, 32: H-KVs}."""
+"""One chunk's KVs by level, a nominal compression ratio: {2: L-KVs, 32: H-KVs}."""
 
 
 Positions = Literal["contiguous", "original"]
@@ -202,12 +246,27 @@ class Scores:
 
     chunks: relevance of each chunk, finite, (chunks,); higher is more relevant; comparable only within one question.
     frames: those of single frames, where the oracle scores them.
-    named: the moments that the question itself names by clear times.
+    named: the moments that the question itself names, by clear times or by the words of subtitles.
+    subtitles: the name of those whose words had a part in the scores.
     """
 
     chunks: Tensor
     frames: FrameScores | None = None
     named: tuple[Moment, ...] = ()
+    subtitles: str | None = None
+
+
+@dataclass(frozen=True)
+class Cue:
+    """One subtitle: what is said, or written, and when.
+
+    start_s, end_s: its span in seconds of the video, the end exclusive.
+    text: in one line, without tags.
+    """
+
+    start_s: float
+    end_s: float
+    text: str
 
 
 @dataclass(frozen=True)
@@ -218,8 +277,9 @@ class Moment:
     peak_s: when its best frame is shown; None where only chunks were scored, or the question names the time.
     score: of the best frame, or of the chunk; None where nothing was scored, or the question names the time.
     confidence: from 0 to 1, how sure it is that this shows what was asked for: the encoder's own probability if it was
-        calibrated, else how unlikely it is that chance alone lifts a frame so far above the others. None where only
-        chunks were scored.
+        calibrated, else how unlikely it is that chance alone lifts a frame so far above the others; of a subtitle, how
+        much of what was asked for its words are. None where only chunks were scored.
+    subtitle: the words it was found by; None where it was not found by subtitles.
     """
 
     start_s: float
@@ -227,32 +287,39 @@ class Moment:
     peak_s: float | None = None
     score: float | None = None
     confidence: float | None = None
+    subtitle: str | None = None
 
 
 @dataclass(frozen=True)
 class Selection:
     """A level for every chunk, and the relevance scores that led to it.
 
-    levels: nominal compression ratio per chunk, in temporal order.
+    levels: per chunk, in temporal order; NOTHING where the chunk is left out.
     scores: relevance per chunk, higher is more relevant; comparable only within one question. None where nothing was
         scored.
     moments: the chunks that were chosen to be read in full detail, the most relevant first, or in temporal order where
         nothing was scored.
     notes: what the user should know about how it came about.
     frames: relevance of single frames, where the oracle gives it.
-    named: the moments that the question itself names by clear times.
+    named: the moments that the question itself names, by clear times or by the words of subtitles.
+    subtitles: the name of those whose words had a part in the scores.
     oracle: the name of what scored; None where nothing was scored.
     selector: the name and settings of what selected, as plain data.
+    chosen_frames: of the chunks that are read only in part, the frames that are read, ascending, by the number of the
+        chunk; a frame by its place in the chunk, and frames that are encoded together count as one. A chunk that is
+        not among them is read whole. Only FRESH and level 1 can be read so.
     """
 
-    levels: tuple[int, ...]
+    levels: tuple[Level, ...]
     scores: tuple[float, ...] | None
     moments: tuple[int, ...]
     notes: tuple[str, ...] = ()
     frames: FrameScores | None = None
     named: tuple[Moment, ...] = ()
+    subtitles: str | None = None
     oracle: str | None = None
     selector: Mapping[str, Any] = field(default_factory=dict)
+    chosen_frames: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -262,15 +329,17 @@ class ChunkReport:
     index: its place in the video, from 0.
     start_s, end_s: its time span in seconds.
     score: its relevance to the question; None where nothing was scored.
-    level: the level it was read at, a nominal compression ratio.
-    ratio: its real compression ratio, raw tokens for each KV that was read; None where none was.
+    level: the level it was read at; NOTHING where it was left out.
+    ratio: its real compression ratio, raw tokens for each one that was read; None where none was.
     is_chosen: whether the selector chose it to be read in full detail; the first and last chunk are read so anyway.
+    frames_s: when the frames that were read are shown, in seconds, where they are not all of its frames; else None.
     """
 
     index: int
     start_s: float
     end_s: float
     score: float | None
-    level: int
+    level: Level
     ratio: float | None
     is_chosen: bool
+    frames_s: tuple[float, ...] | None = None

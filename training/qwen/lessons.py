@@ -59,13 +59,29 @@ ALL = {
     "when": 0.08,
     "attribute": 0.06,
     "where": 0.05,
-    "at": 0.13,
+    "at": 0.11,
     "exist": 0.1,
     "strange": 0.04,
     "order": 0.08,
     "pair": 0.1,
     "count": 0.1,
-    "global": 0.02,
+    "global": 0.04,
+}
+LAST = {
+    "describe": 0.03,
+    "look": 0.03,
+    "glance": 0.02,
+    "after": 0.08,
+    "when": 0.05,
+    "attribute": 0.05,
+    "where": 0.04,
+    "at": 0.07,
+    "exist": 0.09,
+    "strange": 0.04,
+    "order": 0.06,
+    "pair": 0.12,
+    "count": 0.17,
+    "global": 0.15,
 }
 """Shares of the tasks in a lesson."""
 

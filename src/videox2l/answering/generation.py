@@ -1,16 +1,15 @@
-"""Question and cache to text, a token at a time."""
+"""Questions and caches to tokens, one at a time; several answers share a run of the decoder."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from transformers import (
     LogitsProcessorList,
-    PreTrainedTokenizerBase,
     RepetitionPenaltyLogitsProcessor,
     TemperatureLogitsWarper,
     TopKLogitsWarper,
@@ -20,6 +19,7 @@ from transformers import (
 from videox2l.errors import SettingsError
 from videox2l.kv.cache import KVCache
 from videox2l.models.base import MLLM, Decoding
+from videox2l.models.forward import Forward
 
 
 @dataclass(frozen=True)
@@ -98,54 +98,81 @@ def logits_processors(decoding: Decoding) -> LogitsProcessorList:
     return processors
 
 
-def generate(model: MLLM, cache: KVCache, ids: Tensor, settings: Generation) -> Iterator[int]:
-    """Yield the answer's token ids, without the id that ends it.
+class AnswerTokens:
+    """The tokens of one answer as they are decoded.
 
-    ids: what stands after the video, (n,); it and the answer are added to the cache.
+    model: what decodes it.
+    cache: what it is decoded from; every token that is read is added to it.
+    ids: what stands after the video, (n,).
+    settings: how a token is chosen, and how many there are at most.
+    unread: what stands behind the cache and is still to be read, (m,).
+    is_first: whether no token was chosen yet.
+    is_finished: whether no token follows.
     """
-    decoding = settings.decoding(model.decoding)
-    processors = logits_processors(decoding)
-    generator = torch.Generator(model.device).manual_seed(settings.seed)
-    seen = ids.to(model.device)
-    asked = seen
-    for _ in range(settings.max_new_tokens):
-        states = model.read(asked, cache)
-        logits = processors(seen[None], model.logits(states[-1:]))  # (1, vocabulary)
-        if decoding.temperature > 0:
-            token = torch.multinomial(logits.softmax(-1), 1, generator=generator)[0]
+
+    def __init__(self, model: MLLM, cache: KVCache, ids: Tensor, settings: Generation):
+        self.cache = cache
+        self.unread = ids.to(model.device)
+        self.is_first, self.is_finished = True, False
+        self._eos_ids, self._left = model.eos_ids, settings.max_new_tokens
+        self._decoding = settings.decoding(model.decoding)
+        self._processors = logits_processors(self._decoding)
+        self._generator = torch.Generator(model.device).manual_seed(settings.seed)
+        self._seen = self.unread
+
+    def choose(self, logits: Tensor) -> Tensor:
+        """The next token (1,) by its logits (1, vocabulary), which is to be read next."""
+        logits = self._processors(self._seen[None], logits)
+        if self._decoding.temperature > 0:
+            token = torch.multinomial(logits.softmax(-1), 1, generator=self._generator)[0]
         else:
             token = logits.argmax(-1)
-        if int(token) in model.eos_ids:
-            return
-        yield int(token)
-        seen, asked = torch.cat([seen, token]), token
+        self._seen, self.unread = torch.cat([self._seen, token]), token
+        return token
+
+    def take(self, token: int) -> bool:
+        """Count the token that was chosen; whether it is part of the answer, and not the id that ends it."""
+        is_part = token not in self._eos_ids
+        self.is_first = False
+        self._left -= 1
+        self.is_finished = not is_part or self._left == 0
+        return is_part
 
 
-def stream_text(ids: Iterator[int], tokenizer: PreTrainedTokenizerBase, stop: tuple[str, ...]) -> Iterator[str]:
-    """Yield the answer's text in pieces as its ids come.
+def read(model: MLLM, answers: Sequence[AnswerTokens], most: int | None = None) -> tuple[list[int], Tensor]:
+    """Read what stands behind several answers' caches in one run of the decoder.
 
-    A piece is held back while it ends inside a character, or in what may become a stop string.
+    most: how many tokens at most, at least one for each answer; by default all of them. Every answer reads one, and the
+        first ones that have more to read take what is left.
+    Returns the places of the answers that have read all, (k,), and the logits of their next token, (k, vocabulary).
     """
-    taken: list[int] = []
-    sent = ""
-    for token in ids:
-        taken.append(token)
-        text = tokenizer.decode(taken, skip_special_tokens=True)
-        cut = min((place for place in map(text.find, stop) if place >= 0), default=None)
-        if cut is not None:
-            if cut > len(sent):
-                yield text[len(sent) : cut]
-            return
-        ready = len(text) - max((tail_match(text, string) for string in stop), default=0)
-        if text.endswith("\ufffd") or ready <= len(sent):
-            continue
-        yield text[len(sent) : ready]
-        sent = text[:ready]
-    rest = tokenizer.decode(taken, skip_special_tokens=True)[len(sent) :]
-    if rest:
-        yield rest
+    left = sum(len(answer.unread) for answer in answers) if most is None else most
+    counts: list[int] = []
+    for place, answer in enumerate(answers):
+        counts.append(min(len(answer.unread), left - (len(answers) - place - 1)))
+        left -= counts[-1]
+    parts = [answer.unread[:count] for answer, count in zip(answers, counts, strict=True)]
+    ready = [place for place, answer in enumerate(answers) if counts[place] == len(answer.unread)]
+    ends = torch.tensor(counts).cumsum(0) - 1
+    caches = [answer.cache for answer in answers]
+    before = [(cache.length, cache.next_position) for cache in caches]
+    try:
+        states = model.run(model.embed(torch.cat(parts)), Forward.packed(caches, counts))  # (sum of counts, hidden)
+        logits = model.logits(states[ends[ready].to(states.device)])
+    except BaseException:  # nothing counts as read, so that it can be tried again
+        for cache, end in zip(caches if model.reuses_kvs else (), before, strict=False):  # others can't be cut
+            cache.cut(*end)
+        raise
+    for answer, count in zip(answers, counts, strict=True):
+        answer.unread = answer.unread[count:]
+    return ready, logits
 
 
-def tail_match(text: str, stop: str) -> int:
-    """Length of the longest end of the text that begins the stop string."""
-    return next((n for n in range(min(len(stop) - 1, len(text)), 0, -1) if text.endswith(stop[:n])), 0)
+def generate(model: MLLM, cache: KVCache, ids: Tensor, settings: Generation) -> Iterator[int]:
+    """Yield the token ids of one answer by itself, without the id that ends it; see `AnswerTokens`."""
+    answer = AnswerTokens(model, cache, ids, settings)
+    while not answer.is_finished:
+        _, logits = read(model, [answer])
+        token = int(answer.choose(logits))
+        if answer.take(token):
+            yield token

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from videox2l.errors import SettingsError, StoreError
+from videox2l.levels import level_name
 from videox2l.times import clock
 from videox2l.tracks.thumbnails import ThumbnailStrip
 from videox2l.types import ChunkReport, FrameScores, Moment
@@ -114,7 +115,7 @@ def draw_bars(axes: Axes, chunks: Sequence[ChunkReport], floor: float) -> None:
                 bottom=floor,
                 align="edge",
                 color=color,
-                label=f"{level}x, always" if is_always_fine else f"{level}x",
+                label=f"{level_name(level)}, always" if is_always_fine else level_name(level),
             )
     if is_scored:
         axes.set_ylabel("relevance")

@@ -5,25 +5,31 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from videox2l.checks import check_question
 from videox2l.cli.option_groups import with_options
 from videox2l.cli.options import (
+    AtOnce,
     EngineOptions,
     GenerationOptions,
     IndexOptions,
     Json,
     SamplingOptions,
+    SubtitleFile,
     Verbose,
     VideoArgument,
+    check_subtitles,
     path_for,
 )
 from videox2l.cli.output import check_picture, numbered, print_error, print_index, print_json, show_answer
 from videox2l.cli.progress import index_with_progress
 from videox2l.errors import QuestionError, SettingsError, StoreError
+
+if TYPE_CHECKING:
+    from videox2l.answering.stream import AnswerStream
 
 
 @with_options(sampling_options=SamplingOptions, index_options=IndexOptions)
@@ -71,24 +77,40 @@ def ask(
             help="Save a picture of where the answer came from (.png, .pdf or .svg).",
         ),
     ] = None,
+    subtitles: SubtitleFile = None,
+    at_once: AtOnce = 8,
     verbose: Verbose = False,
     as_json: Json = False,
 ) -> None:
-    """Answer questions about a video, indexing it first if needed."""
+    """Answer questions about a video, indexing it first if needed.
+
+    Several questions are answered at once, which is faster; the answers are printed in the order of the questions.
+    """
     asked = [*(questions or ()), *(read_questions(file) if file is not None else ())]
     check_questions(asked)
     if plot is not None:
         check_picture(plot)
+    check_subtitles(subtitles, engine_options.no_subtitles)
     source = sampling_options.open(video)
     generation = generation_options.generation(engine_options.seed)
     engine = engine_options.engine()
-    made = index_with_progress(engine, source, engine_options.model is not None)
+    made = index_with_progress(engine, source, engine_options.model is not None, subtitles)
+    scheduler = engine.scheduler(sequences=at_once) if len(asked) > 1 else None
+
+    def start(question: str) -> AnswerStream | QuestionError:
+        try:
+            return engine.stream(made, question, generation=generation, scheduler=scheduler)
+        except QuestionError as error:
+            return error
+
     failed = False
-    for number, question in enumerate(asked, 1):
+    for number, (question, stream) in enumerate(zip(asked, list(map(start, asked)), strict=True), 1):
         if len(asked) > 1 and not as_json:
             typer.secho(question, bold=True)
         try:
-            answer = show_answer(engine.stream(made, question, generation=generation), verbose, as_json)
+            if isinstance(stream, QuestionError):
+                raise stream
+            answer = show_answer(stream, verbose, as_json)
         except QuestionError as error:  # the others may have answers
             if as_json:
                 print_json({"question": question, "error": str(error)})

@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING
 import typer
 
 from videox2l.cli.option_groups import with_options
-from videox2l.cli.options import EngineOptions, GenerationOptions, Json, SamplingOptions, Verbose, VideoArgument
+from videox2l.cli.options import (
+    EngineOptions,
+    GenerationOptions,
+    Json,
+    SamplingOptions,
+    SubtitleFile,
+    Verbose,
+    VideoArgument,
+    check_subtitles,
+)
 from videox2l.cli.output import check_picture, print_error, print_json, print_moments, show_answer
 from videox2l.cli.progress import index_with_progress
 from videox2l.errors import QuestionError, SettingsError, VideoX2LError
@@ -29,7 +38,7 @@ if TYPE_CHECKING:
 
 HELP = """\
 /moments       where in the video the last answer came from
-/find TEXT     moments that show something: /find orange heart
+/find TEXT     moments that show or say something: /find orange heart
 /plot FILE     save a picture of where the last answer came from
 /k N           read N chunks in full detail
 /oracle NAME   score chunks another way: /oracle attention
@@ -44,6 +53,7 @@ def chat(
     sampling_options: SamplingOptions,
     engine_options: EngineOptions,
     generation_options: GenerationOptions,
+    subtitles: SubtitleFile = None,
     verbose: Verbose = False,
     as_json: Json = False,
 ) -> None:
@@ -51,10 +61,11 @@ def chat(
 
     Type /help for the commands. Questions can also be piped in, one per line.
     """
+    check_subtitles(subtitles, engine_options.no_subtitles)
     source = sampling_options.open(video)
     generation = generation_options.generation(engine_options.seed)
     engine = engine_options.engine()
-    made = index_with_progress(engine, source, engine_options.model is not None)
+    made = index_with_progress(engine, source, engine_options.model is not None, subtitles)
     is_typed = sys.stdin.isatty()
     conversation = Conversation(engine.chat(made), generation, verbose, as_json, is_typed)
     if is_typed:
@@ -167,8 +178,10 @@ class Conversation:
 
     def find(self, text: str) -> None:
         """Print the moments that show something. Raises: QuestionError, SettingsError."""
-        if self.chat.engine.encoder is None:
-            raise SettingsError("/find needs an encoder: start again with --encoder and a CLIP or SigLIP model")
+        if self.chat.engine.encoder is None and not self.chat.index.subtitles:
+            raise SettingsError(
+                "/find needs an encoder or subtitles: start again with --encoder and a CLIP or SigLIP model"
+            )
         self.show_moments("find", text, self.chat.engine.find(self.chat.index, text))
 
     def show_moments(self, kind: str, text: str, moments: Sequence[Moment]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from videox2l.compression.registry import COMPRESSORS
-from videox2l.oracles.registry import ORACLES
+from videox2l.oracles.registry import ENCODERS, ORACLES
 from videox2l.selection.registry import SELECTORS
 
 SMALL_MODELS = (
@@ -14,7 +14,6 @@ SMALL_MODELS = (
     "Qwen/Qwen2.5-VL-3B-Instruct",
     "Qwen/Qwen2.5-VL-7B-Instruct",
 )
-ENCODERS = ("openai/clip-vit-base-patch32", "google/siglip2-base-patch16-224")
 
 
 def one_of(*values: str) -> Callable[[str], list[str]]:

@@ -12,12 +12,16 @@ import typer
 from videox2l.cli.help import Command, Group
 from videox2l.cli.needles import Haystack, Rate, Size, parse_size, progress_bar, wide_console
 from videox2l.cli.option_groups import with_options
-from videox2l.cli.options import EngineOptions, Json, SamplingOptions, path_for
+from videox2l.cli.options import AtOnce, EngineOptions, Json, SamplingOptions, path_for
 from videox2l.cli.output import print_json
+from videox2l.errors import SettingsError
+from videox2l.selection.registry import SELECTORS
 
 if TYPE_CHECKING:
+    from videox2l.engine import VideoX2L
     from videox2l.evaluation.evaluate import EvaluationProgress
     from videox2l.evaluation.result import EvaluationResult
+    from videox2l.evaluation.settings import Setting
 
 PAUSE_S = 30
 """Seconds between two lines of progress where nobody looks at a terminal."""
@@ -46,6 +50,17 @@ Only = Annotated[
 ]
 
 
+FrameMethods = Annotated[
+    str,
+    typer.Option(
+        "--frame-selection",
+        metavar="LIST",
+        help="Frames instead of chunks, to compare with at equal tokens, each prefilled anew and re-loaded: uniform, "
+        "top_k, aks, bolt, adaq, or none.",
+    ),
+]
+
+
 @commands.command("file", cls=Command)
 @with_options(engine_options=EngineOptions, sampling_options=SamplingOptions)
 def evaluate_file(
@@ -63,6 +78,8 @@ def evaluate_file(
     ] = True,
     max_new_tokens: Annotated[int, typer.Option(metavar="N", help="Longest answer, in tokens.")] = 32,
     only: Only = False,
+    at_once: AtOnce = 8,
+    frame_selection: FrameMethods = "uniform,top_k",
     out: Annotated[
         Path | None,
         typer.Option(
@@ -87,22 +104,23 @@ def evaluate_file(
 
     The same questions are asked with your settings and with what these must beat: the finest and the coarsest level
     everywhere, the other oracles (a random one among them), evenly spaced chunks, one level for all chunks in a cache
-    of equal size, two passes where a compressor supports them, and no compression. Indexes stay in --store.
+    of equal size, frames instead of chunks at equal tokens, two passes where a compressor supports them, and no
+    compression. Indexes stay in --store.
     """
     from videox2l.evaluation.answers_file import AnswersFile
     from videox2l.evaluation.questions_file import read_questions
 
+    frames = frame_methods(frame_selection)
     asked = read_questions(questions, options)
     kept = AnswersFile(out or questions.with_suffix(".results.jsonl"))
     sampling = sampling_options.sampling()
 
     from videox2l.answering.generation import Generation
     from videox2l.evaluation.evaluate import evaluate
-    from videox2l.evaluation.settings import Setting
 
     generation = Generation(max_new_tokens)
     engine = engine_options.engine()
-    settings = (Setting.of(engine),) if only else None
+    settings = compared(engine, only, frames)
 
     def measure(progress: Callable[[EvaluationProgress], None]) -> EvaluationResult:
         return evaluate(
@@ -112,6 +130,7 @@ def evaluate_file(
             sampling=sampling,
             generation=generation,
             kept=kept,
+            at_once=at_once,
             progress=progress,
         )
 
@@ -136,6 +155,8 @@ def evaluate_needle_videos(
         int, typer.Option(metavar="N", help="Questions in a conversation; its earlier turns stay in the context.")
     ] = 1,
     only: Only = False,
+    at_once: AtOnce = 8,
+    frame_selection: FrameMethods = "uniform,top_k",
     out: Annotated[
         Path | None,
         typer.Option(
@@ -151,14 +172,14 @@ def evaluate_needle_videos(
 
     The same questions are asked with your settings and with what these must beat: the finest and the coarsest level
     everywhere, the other oracles (a random one among them), evenly spaced chunks, one level for all chunks in a cache
-    of equal size, two passes, and no compression.
+    of equal size, frames instead of chunks at equal tokens, two passes, and no compression.
     """
     from videox2l.evaluation.answers_file import AnswersFile
     from videox2l.evaluation.needles import NeedleEvaluation, evaluate_needles
-    from videox2l.evaluation.settings import Setting
     from videox2l.synthesis.plan import NeedleSettings
     from videox2l.synthesis.writer import VideoFormat
 
+    frames = frame_methods(frame_selection)
     width, height = parse_size(size)
     needles = NeedleSettings(
         minutes,
@@ -170,8 +191,25 @@ def evaluate_needle_videos(
     what = NeedleEvaluation(videos, needles, sampling_options.sampling(), turns)
     kept = None if out is None else AnswersFile(out)
     engine = engine_options.engine()
-    settings = (Setting.of(engine),) if only else None
-    show_result(lambda progress: evaluate_needles(engine, settings, what, progress, kept), out, as_json)
+    settings = compared(engine, only, frames)
+    show_result(lambda progress: evaluate_needles(engine, settings, what, progress, kept, at_once), out, as_json)
+
+
+def frame_methods(text: str) -> tuple[str, ...]:
+    """The methods that --frame-selection names. Raises: SettingsError."""
+    methods = () if text == "none" else tuple(text.split(","))
+    known = [name.removeprefix("frames_") for name in SELECTORS.names if name.startswith("frames_")]
+    if unknown := [method for method in methods if method not in known]:
+        raise SettingsError(f"--frame-selection {unknown[0]!r} is unknown: pass some of {','.join(known)}, or none")
+    return methods
+
+
+def compared(engine: VideoX2L, only: bool, frames: tuple[str, ...]) -> tuple[Setting, ...]:
+    """An engine's setting, alone or among those it is compared with."""
+    from videox2l.evaluation.settings import Setting, comparison
+
+    method = Setting.of(engine)
+    return (method,) if only else comparison(method, engine.encoder is not None, frames)
 
 
 def show_result(

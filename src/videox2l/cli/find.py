@@ -11,7 +11,17 @@ import typer
 
 from videox2l.checks import check_text
 from videox2l.cli.option_groups import with_options
-from videox2l.cli.options import Json, ModelOptions, SamplingOptions, VideoArgument, path_for
+from videox2l.cli.options import (
+    Json,
+    ModelOptions,
+    NoSubtitles,
+    SamplingOptions,
+    SubtitleFile,
+    SubtitleLanguage,
+    VideoArgument,
+    check_subtitles,
+    path_for,
+)
 from videox2l.cli.output import check_folder, check_picture, print_error, print_json, print_moments
 from videox2l.cli.progress import interruptible, progress
 from videox2l.errors import SettingsError, StoreError, VideoX2LError
@@ -51,11 +61,14 @@ def find(
         Path | None,
         typer.Option(metavar="DIR", parser=path_for("--clips"), help="Cut the moments out of the video, a file each."),
     ] = None,
+    subtitles: SubtitleFile = None,
+    no_subtitles: NoSubtitles = False,
+    subtitle_language: SubtitleLanguage = None,
     as_json: Json = False,
 ) -> None:
-    """Find the moments of a video that show something, the best first.
+    """Find the moments of a video that show or say something, the best first.
 
-    With --encoder no other model is loaded.
+    With --encoder no other model is loaded. Where there are subtitles they are searched too.
     """
     check_text(text)
     if k < 1:
@@ -64,19 +77,22 @@ def find(
         check_picture(plot)
     if clips is not None:
         check_clips(clips)
+    check_subtitles(subtitles, no_subtitles)
     source = sampling_options.open(video)
 
-    from videox2l.find import find_moments, load_encoder
+    from videox2l.find import find_moments, load_encoder, subtitles_to_search
     from videox2l.store import open_store
     from videox2l.version import __version__
 
     store = open_store(model_options.store)
+    tracks, notes = ((), ()) if no_subtitles else subtitles_to_search(source, store, subtitles, subtitle_language)
     encoder, model = load_encoder(
         model_options.encoder,
         "nano" if model_options.model is None else model_options.model,
         device=model_options.device,
         dtype=model_options.dtype,
         max_pixels=model_options.max_pixels,
+        is_needed=not tracks,
     )
     names_a_model = (model_options.encoder or model_options.model) is not None
     with interruptible("the same command starts again"), progress("searching", "frames") as show:
@@ -86,8 +102,8 @@ def find(
                 typer.echo(NANO_NOTICE, err=True)
             show(frames, total, "")
 
-        found = find_moments(source, text, encoder, store, k=k, model=model, progress=tell)
-    for note in found.notes:
+        found = find_moments(source, text, encoder, store, k=k, model=model, subtitles=tracks, progress=tell)
+    for note in (*notes, *found.notes):
         typer.echo(f"note: {note}", err=True)
     if not as_json:
         print_moments(found.moments)
@@ -114,7 +130,7 @@ def find(
                     "video": found.video_name,
                     "duration_s": round(found.duration_s, 3),
                     "k": k,
-                    "notes": list(found.notes),
+                    "notes": [*notes, *found.notes],
                     "version": __version__,
                 }
             )

@@ -5,6 +5,7 @@ Nothing here imports torch at first, so that `videox2l --help` is instant.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,10 +17,12 @@ from videox2l.checks import check_path, check_video_path
 from videox2l.cli import completion
 from videox2l.compression.registry import COMPRESSORS
 from videox2l.errors import SettingsError, VideoError
-from videox2l.oracles.registry import ORACLES, make_oracle
+from videox2l.levels import FRESH, Level, plain_level
+from videox2l.oracles.registry import ENCODERS, ORACLES, make_oracle
 from videox2l.registry import Registry
 from videox2l.selection.registry import SELECTORS
 from videox2l.times import parse_time
+from videox2l.tracks.languages import LANGUAGES, known_language
 
 if TYPE_CHECKING:
     from videox2l.answering.generation import Generation
@@ -52,6 +55,13 @@ def known(registry: Registry[Any]) -> Callable[[str | None], str | None]:
     return check
 
 
+def some_questions(value: int) -> int:
+    """Refuses a number of questions below 1."""
+    if value < 1:
+        raise SettingsError(f"--at-once {value} answers no question: pass 1 or more")
+    return value
+
+
 def path_for(option: str) -> Callable[[str], Path]:
     """Reads the path that an option is given; an empty one, which would be the current directory, is refused."""
 
@@ -68,8 +78,55 @@ def video_path(text: str) -> Path:
     return Path(text)
 
 
+def language(name: str | None) -> str | None:
+    """Reads the name of a language as its code. Raises: SettingsError if there is none of that name."""
+    return None if name is None else known_language(name)
+
+
+def check_subtitles(file: Path | None, no_subtitles: bool) -> None:
+    """Refuse a file that holds no subtitles before anything slow, or one that is not to be read.
+
+    Raises: SettingsError.
+    """
+    if file is None:
+        return
+    if no_subtitles:
+        raise SettingsError("--subtitles and --no-subtitles contradict each other: leave one of them out")
+    from videox2l.tracks.subtitles import check_subtitle_file
+
+    check_subtitle_file(file)
+
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on stdout, one object per line.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show more details: timings, levels, tokens.")]
+AtOnce = Annotated[
+    int,
+    more(
+        metavar="N",
+        callback=some_questions,
+        help="Answer up to N questions at once; 1 takes least memory. Default: 8.",
+    ),
+]
+NoSubtitles = Annotated[bool, more("--no-subtitles", help="Read no subtitles, neither beside the video nor in it.")]
+SubtitleLanguage = Annotated[
+    str | None,
+    more(
+        metavar="NAME",
+        callback=language,
+        autocompletion=completion.one_of(*LANGUAGES),
+        help="Which subtitles to read where there are several, for example en. Default: the first in the question's "
+        "script.",
+    ),
+]
+SubtitleFile = Annotated[
+    Path | None,
+    more(
+        metavar="FILE",
+        parser=path_for("--subtitles"),
+        help="Read these subtitles (.srt, .vtt or .ass) and no others. Default: those named like the video, and those "
+        "in it.",
+    ),
+]
 VideoArgument = Annotated[
     Path,
     typer.Argument(metavar="VIDEO", parser=video_path, show_default=False, help="A video file, or a folder of images."),
@@ -132,7 +189,8 @@ class ModelOptions:
         everyday(
             metavar="NAME",
             autocompletion=completion.encoders,
-            help="CLIP or SigLIP model that finds the relevant moments: a hub id or a directory.",
+            help="CLIP or SigLIP model that finds the relevant moments: a directory, or a hub id such as "
+            f"{ENCODERS[0]} or {ENCODERS[1]}. The video is not indexed anew for it.",
         ),
     ] = None
     store: Annotated[
@@ -175,7 +233,11 @@ class IndexOptions(ModelOptions):
 
     levels: Annotated[
         str | None,
-        more(metavar="LIST", help="Compression ratios to keep, finest first. Default: 2,32, or 1,4 for group_pooling."),
+        more(
+            metavar="LIST",
+            help="What to keep of each chunk, finest first: fresh (what enters the decoder, prefilled anew when it is "
+            "read) and compression ratios. Default: 2,32, or 1,4 for group_pooling.",
+        ),
     ] = None
     compressor: Annotated[
         str | None,
@@ -184,8 +246,8 @@ class IndexOptions(ModelOptions):
             callback=known(COMPRESSORS),
             autocompletion=completion.compressors,
             help="How the KV cache is compressed: summary_tokens, group_pooling, pool, uniform, random, keydiff, "
-            "value_norm, temporal_redundancy, combination, attention or merge. Default: the way the model was "
-            "published with, else keydiff.",
+            "value_norm, temporal_redundancy, combination, attention, merge, or fresh (no KVs are kept). Default: the "
+            "way the model was published with, else keydiff.",
         ),
     ] = None
     context: Annotated[
@@ -218,6 +280,14 @@ class IndexOptions(ModelOptions):
             metavar="NAME",
             autocompletion=completion.one_of("contiguous", "original"),
             help="How tokens are numbered: contiguous, or original (as in the whole video). Default: the model's own.",
+        ),
+    ] = None
+    one_time_from: Annotated[
+        int | None,
+        more(
+            metavar="N",
+            help="From this compression ratio on, keep only the first of the times that are written among a chunk's "
+            "frames. Default: 8; 0 keeps all. Not for summary_tokens and group_pooling.",
         ),
     ] = None
     fine_edges: Annotated[
@@ -265,15 +335,19 @@ class IndexOptions(ModelOptions):
         if self.edges is False and self.passes == "two_pass":
             compression["edge_ratio"] = None
         if self.levels is not None:
-            compression["levels"] = numbers(self.levels, "--levels", "2,32")
+            compression["levels"] = levels_of(self.levels)
         if self.passes != "single_pass":
             compression["passes"] = self.passes
         if self.context is not None:
             compression["context"] = self.context
         if self.positions is not None:
             compression["positions"] = self.positions
+        if self.one_time_from is not None:
+            compression["one_time_from"] = self.one_time_from or None
         if self.compressor is not None:
             COMPRESSORS.make(self.compressor, **compression)
+        elif compression.get("levels") == (FRESH,):
+            COMPRESSORS.make("fresh", **compression)
         else:  # the model's own is known once it is loaded; a value that these refuse no other takes
             for name in ("keydiff", "summary_tokens"):
                 known = COMPRESSORS.settings(name)
@@ -292,12 +366,17 @@ class EngineOptions(IndexOptions):
             metavar="NAME",
             callback=known(ORACLES),
             autocompletion=completion.oracles,
-            help="How chunks are scored: contrastive (default with an encoder), attention (default without), qk, "
-            "probe, time, random or fusion; attention+qk fuses two.",
+            help="How chunks are scored: contrastive (default with an encoder), cascade (default without), probe, "
+            "maxsim, attention, qk, time, subtitles, random or fusion; probe+contrastive fuses two.",
         ),
     ] = None
     no_times: Annotated[
         bool, more("--no-times", help="Choose chunks without regard to times in the question, such as 'at 1:23'.")
+    ] = False
+    no_subtitles: NoSubtitles = False
+    subtitle_language: SubtitleLanguage = None
+    subtitles_in_prompt: Annotated[
+        bool, more("--subtitles-in-prompt", help="Let the model read the subtitles of the chosen moments as text.")
     ] = False
     smoothing: Annotated[
         float, more(metavar="N", help="Smooth scores over about N neighbouring chunks. Default: 0 (off).")
@@ -308,7 +387,8 @@ class EngineOptions(IndexOptions):
             metavar="NAME",
             callback=known(SELECTORS),
             autocompletion=completion.selectors,
-            help="How chunks are chosen: top_k (default), budget, manual, even or one_level.",
+            help="How chunks are chosen: top_k (default), adaptive, manual, even or one_level; or frames instead of "
+            "chunks: frames_uniform, frames_top_k, frames_aks, frames_bolt or frames_adaq.",
         ),
     ] = None
     moments: Annotated[
@@ -319,8 +399,18 @@ class EngineOptions(IndexOptions):
         ),
     ] = None
     cache_tokens: Annotated[
-        int | None, more(metavar="N", help="Choose as many chunks as fit into a cache of N tokens.")
+        int | None, more(metavar="N", help="Largest cache that an answer may take, in tokens of prompt and video.")
     ] = None
+    cache_memory: Annotated[
+        str | None, more(metavar="SIZE", help="The same in memory: 800MB, 2GB. The question and the answer add to it.")
+    ] = None
+    leave_out: Annotated[
+        bool, more("--leave-out", help="Read nothing of the chunks that are not chosen. Default: their coarsest level.")
+    ] = False
+    second_look: Annotated[
+        bool,
+        more("--second-look", help="If the model is unsure how to begin, read four times the detail and answer anew."),
+    ] = False
     seed: Annotated[int, more(metavar="N", help="Random seed, for sampling and the random oracle. Default: 0.")] = 0
 
     def engine(self) -> VideoX2L:
@@ -328,7 +418,17 @@ class EngineOptions(IndexOptions):
 
         Raises: SettingsError, ModelError, StoreError.
         """
-        settings = {"oracle": self.oracle, "selector": self._selector(), "reads_times": not self.no_times}
+        settings = {
+            "oracle": self.oracle,
+            "selector": self._selector(),
+            "reads_times": not self.no_times,
+            "reads_subtitles": not self.no_subtitles,
+            "subtitle_language": self.subtitle_language,
+            "subtitles_in_prompt": self.subtitles_in_prompt,
+            "second_look": self.second_look,
+        }
+        if self.no_subtitles and self.subtitles_in_prompt:
+            raise SettingsError("--subtitles-in-prompt and --no-subtitles contradict each other: leave one of them out")
         make_oracle("random", smoothing=self.smoothing)
         engine = self._load(settings)
         named = make_oracle(engine.oracle, encoder=engine.encoder)
@@ -347,20 +447,32 @@ class EngineOptions(IndexOptions):
         elif self.moments is not None:
             name, because = "manual", "--moments"
         elif self.cache_tokens is not None:
-            name, because = "budget", "--cache-tokens"
+            name, because = "adaptive", "--cache-tokens"
+        elif self.cache_memory is not None:
+            name, because = "adaptive", "--cache-memory"
         else:
             name, because = "top_k", "top_k, the default selector"
         known, needs_scores = SELECTORS.settings(name), SELECTORS[name].needs_scores
         for option, value, is_used in (
             ("--k", self.k, "k" in known),
             ("--cache-tokens", self.cache_tokens, "cache_tokens" in known),
+            ("--cache-memory", self.cache_memory, "cache_bytes" in known),
             ("--moments", self.moments, name == "manual"),
             ("--oracle", self.oracle, needs_scores),
             ("--smoothing", self.smoothing or None, needs_scores),
+            ("--leave-out", "" if self.leave_out else None, "leaves_out" in known),
+            ("--second-look", "" if self.second_look else None, needs_scores),
         ):
             if value is not None and not is_used:
-                raise SettingsError(f"{option} {value} means nothing to {because}: leave one of them out")
-        settings: dict[str, Any] = {"k": self.k, "cache_tokens": self.cache_tokens, "fine_edges": self.edges}
+                said = f"{option} {value}".strip()
+                raise SettingsError(f"{said} means nothing to {because}: leave one of them out")
+        settings: dict[str, Any] = {
+            "k": self.k,
+            "cache_tokens": self.cache_tokens,
+            "cache_bytes": None if self.cache_memory is None else size(self.cache_memory, "--cache-memory"),
+            "fine_edges": self.edges,
+            "leaves_out": True if self.leave_out else None,
+        }
         settings = {setting: value for setting, value in settings.items() if value is not None}
         return Manual.parse(self.moments or "", **settings) if name == "manual" else SELECTORS.make(name, **settings)
 
@@ -404,6 +516,23 @@ class GenerationOptions:
             repetition_penalty=self.repetition_penalty,
             seed=seed,
         )
+
+
+def levels_of(text: str) -> tuple[Level, ...]:
+    """Levels as --levels has them. Raises: SettingsError."""
+    name = str(plain_level(FRESH))
+    first, comma, ratios = text.partition(",")
+    if first != name:
+        return numbers(text, "--levels", "2,32 or fresh,32")
+    return (FRESH, *numbers(ratios, f"--levels {name},", "fresh,32")) if comma else (FRESH,)
+
+
+def size(text: str, option: str) -> int:
+    """Bytes, as an option has them: "800MB", "1.5 GiB", "4096". Raises: SettingsError."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(I?)B?\s*", text.upper())
+    if match is None or float(match[1]) == 0:
+        raise SettingsError(f"{option} {text!r} is not a size: write for example 800MB or 2GB")
+    return int(float(match[1]) * (1024 if match[3] else 1000) ** " KMGT".index(match[2] or " "))
 
 
 def numbers(text: str, option: str, example: str) -> tuple[int, ...]:

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from videox2l.errors import SettingsError, VideoX2LError
+from videox2l.levels import FRESH, Level, level_name, plain_level
 from videox2l.times import clock
 from videox2l.version import __version__
 
@@ -50,12 +52,14 @@ def print_index(index: VideoIndex, engine: VideoX2L, verbose: bool, as_json: boo
             "duration_s": round(index.duration_s, 3),
             "sampling": index.spec.video.sampling,
             "model": engine.model.name,
-            "levels": list(index.levels),
-            "tokens": {str(level): index.tokens((level,) * len(index.entries)) for level in index.levels},
+            "levels": [plain_level(level) for level in index.levels],
+            "tokens": {str(plain_level(level)): index.tokens((level,) * len(index.entries)) for level in index.levels},
+            "ratios": {str(plain_level(level)): rounded(index.ratio(level)) for level in index.levels},
             "full_cache_tokens": index.full_tokens,
             "decoder_tokens": dict(index.decoder_tokens),
             "seconds": round(index.seconds, 4),
             "index_reused": index.reused,
+            "subtitles": [track.name for track in index.subtitles],
             "notes": list(index.notes),
             "version": __version__,
         }
@@ -63,10 +67,12 @@ def print_index(index: VideoIndex, engine: VideoX2L, verbose: bool, as_json: boo
         return
     done = "found in the store" if index.reused else f"indexed in {index.seconds:.1f} s"
     typer.echo(f"{index.video_name}: {frames} frames in {len(index.entries)} chunks, {done}")
+    if index.subtitles:
+        typer.echo(f"subtitles: {', '.join(track.name for track in index.subtitles)}")
     if verbose:
         for level in index.levels:
             tokens = index.tokens((level,) * len(index.entries))
-            typer.echo(f"  {level}x everywhere: {tokens} of {index.full_tokens} tokens")
+            typer.echo(f"  {told_level(level, index.ratio(level))} everywhere: {tokens} of {index.full_tokens} tokens")
         ran = index.decoder_tokens[passes]
         line = f"  the decoder ran {ran} tokens in {PASSES[passes]}"
         for other, tokens in index.decoder_tokens.items():
@@ -103,6 +109,13 @@ def print_details(answer: Answer, verbose: bool) -> None:
     console.print(
         f"[dim]cache: {answer.cache_tokens} of {answer.full_cache_tokens} tokens ({times_smaller:.1f}x smaller)[/dim]"
     )
+    if (subtitles := answer.selection.subtitles) is not None:
+        console.print(f"[dim]chosen by the words of {escape(subtitles)}[/dim]")
+    if (first := answer.first_look) is not None:
+        console.print(
+            f"[dim]second look: the first one, at {first.cache_tokens} tokens, left the model unsure (margin "
+            f"{first.margin:.2f}) and took {first.seconds:.2f} s[/dim]"
+        )
     for note in answer.notes[len(answer.index.notes) :]:
         console.print(f"[yellow]note: {note}[/yellow]")
     if verbose:
@@ -110,7 +123,20 @@ def print_details(answer: Answer, verbose: bool) -> None:
         console.print(f"[dim]{stages}; index {'reused' if answer.index_reused else 'made'}[/dim]")
         for chunk in answer.chunks:
             score = "" if chunk.score is None else f"  {chunk.score:.4f}"
-            console.print(f"[dim]  {clock(chunk.start_s)}-{clock(chunk.end_s)}  {chunk.level:>3}x{score}[/dim]")
+            level = told_level(chunk.level, chunk.ratio)
+            console.print(f"[dim]  {clock(chunk.start_s)}-{clock(chunk.end_s)}  {level:>7}{score}[/dim]")
+
+
+def told_level(level: Level, ratio: float | None) -> str:
+    """A level, and its real compression ratio where that is another number: "32x (really 13.1x)"."""
+    if ratio is None or level == FRESH or round(ratio) == level:
+        return level_name(level)
+    return f"{level_name(level)} (really {ratio:.1f}x)"
+
+
+def rounded(ratio: float | None) -> float | None:
+    """A ratio for JSON."""
+    return None if ratio is None else round(ratio, 2)
 
 
 def origin(answer: Answer) -> str:
@@ -146,7 +172,14 @@ def print_moments(moments: Sequence[Moment]) -> None:
             line += f"  score {moment.score:.3f}"
         if moment.confidence is not None:
             line += f"  {moment.confidence:.0%} sure"
+        if moment.subtitle is not None:
+            line += f"  {shortened(moment.subtitle)}"
         typer.echo(line)
+
+
+def shortened(text: str) -> str:
+    """A subtitle in quotation marks, its middle left out where it is long."""
+    return f'"{text}"' if len(text) <= 60 else f'"{text[:30].rstrip()} ... {text[-25:].lstrip()}"'
 
 
 def check_picture(file: Path) -> None:

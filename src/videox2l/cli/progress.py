@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from videox2l.engine import VideoX2L
     from videox2l.index.builder import IndexProgress
     from videox2l.index.video_index import VideoIndex
@@ -96,11 +98,13 @@ def interruptible(consequence: str) -> Iterator[None]:
         raise typer.Exit(130) from None
 
 
-def index_with_progress(engine: VideoX2L, video: Video, names_a_model: bool) -> VideoIndex:
+def index_with_progress(
+    engine: VideoX2L, video: Video, names_a_model: bool, subtitles: Path | None = None
+) -> VideoIndex:
     """Index a video with its progress on stderr; notes on the video follow.
 
     names_a_model: whether the user chose the model. If not, it is said which one it is, when a video is indexed and
-    not again when its index is found in the store.
+    not again when its index is found in the store. subtitles: the file to read in place of those that are found.
     """
     said = names_a_model
     with (
@@ -117,6 +121,8 @@ def index_with_progress(engine: VideoX2L, video: Video, names_a_model: bool) -> 
             show(done.frames, done.total_frames, tokens)
 
         index = engine.index(video, progress=tell)
+        if subtitles is not None:
+            index = index.with_subtitles(subtitles)
     for note in index.notes:
         typer.echo(f"note: {note}", err=True)
     return index

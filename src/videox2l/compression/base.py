@@ -5,11 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from torch import Tensor
 
 from videox2l.errors import SettingsError
+from videox2l.levels import Level, kept_levels, ratios_of
 from videox2l.models.base import MLLM
 from videox2l.types import KV, Positions, VideoTokens
 
@@ -21,19 +22,30 @@ Passes = Literal["single_pass", "two_pass"]
 class Compressor(ABC):
     """Settings that every compressor has.
 
-    levels: tuple of int, default (2, 32). The compression ratios every chunk is kept at, finest first; 1 keeps every
-        token's KVs. A level is nominal: text among the visual tokens stays, and chunks do not always divide evenly.
-        More levels cost storage; a finer first level makes chunks that are re-loaded in detail larger.
-    Raises: SettingsError for levels that are not increasing positive numbers.
+    levels: tuple of int or "fresh", default (2, 32). What every chunk is kept as, finest first: KVs at a compression
+        ratio, of which 1 keeps every token's, and before them "fresh": the tokens as they enter the decoder, which are
+        prefilled anew when they are read. A ratio is nominal: text among the visual tokens stays, and chunks do not
+        always divide evenly. More levels cost storage; a finer first one makes chunks that are read in detail larger.
+    Raises: SettingsError for levels that are not increasing positive numbers behind "fresh", or that have no number.
     """
 
-    levels: tuple[int, ...] = (2, 32)
+    makes_kvs: ClassVar[bool] = True
+    """Whether the decoder runs and KVs are kept."""
+
+    levels: tuple[Level, ...] = (2, 32)
 
     def __post_init__(self) -> None:
-        if not self.levels or any(level < 1 for level in self.levels):
-            raise SettingsError(f"levels {self.levels} are not compression ratios of 1 or more: pass for example 2,32")
-        if any(fine >= coarse for fine, coarse in zip(self.levels, self.levels[1:], strict=False)):
-            raise SettingsError(f"levels {self.levels} are not in increasing order: pass the finest first, as in 2,32")
+        object.__setattr__(self, "levels", kept_levels(self.levels))
+        if not self.ratios and self.makes_kvs:
+            raise SettingsError(
+                f"{type(self).__name__} makes KVs, and level fresh alone has none: pass a ratio too, as in fresh,32, "
+                "or the compressor fresh"
+            )
+
+    @property
+    def ratios(self) -> tuple[int, ...]:
+        """The levels that are KVs, finest first."""
+        return ratios_of(self.levels)
 
     @property
     def passes(self) -> Passes:
@@ -49,6 +61,11 @@ class Compressor(ABC):
     def resumes(self) -> bool:
         """Whether a compression can go on from the KVs that an interrupted one left in the store."""
         return True
+
+    def predicted_tokens(self, tokens: VideoTokens, ratio: int) -> int:
+        """About how many KVs of a chunk a ratio keeps: the text, and one for so many visual tokens."""
+        text = int(tokens.is_text.sum())
+        return text + max(1, int((len(tokens) - text) / ratio + 0.5))
 
     @abstractmethod
     def start(self, model: MLLM, prompt: KV) -> Compression:
@@ -66,7 +83,7 @@ class Compression(ABC):
 
     @abstractmethod
     def compress(self, tokens: VideoTokens, is_edge: bool) -> dict[int, KV]:
-        """Run the next chunk; its KVs at every level, with the positions that its tokens have in the video.
+        """Run the next chunk; its KVs at every ratio, with the positions that its tokens have in the video.
 
         is_edge: whether it is the video's first or last chunk.
         """

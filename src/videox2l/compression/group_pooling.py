@@ -59,7 +59,7 @@ class GroupPooling(Compressor):
     @property
     def resumes(self) -> bool:
         """Whether the store has the dense KVs, which every later chunk sees: whether 1 is among the levels."""
-        return self.levels[0] == 1
+        return self.ratios[0] == 1
 
     def start(self, model: MLLM, prompt: KV) -> GroupCompression:
         """Begin a video whose prompt KVs are given."""
@@ -85,7 +85,7 @@ class GroupCompression(Compression):
         forward = self.context.run(tokens, visible=self._visible(len(tokens)))
         kv = replace(forward.kv(), positions=tokens.positions)
         self.context.append(kv)
-        return {level: pool_groups(kv, tokens.is_text, level) for level in self.settings.levels}
+        return {level: pool_groups(kv, tokens.is_text, level) for level in self.settings.ratios}
 
     def restore(self, kvs: Mapping[int, KV], is_text: Tensor, is_edge: bool) -> None:
         """Take a chunk that was compressed before as done."""

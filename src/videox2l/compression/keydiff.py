@@ -18,6 +18,7 @@ class KeyDiff(Eviction):
     context: what a chunk sees of earlier ones; "compressed" by default, "window:N", "full" or "none".
     context_tokens: tokens of prompt and context at most; None by default, 8192.
     positions: where chunks stand; "contiguous" by default, or "original".
+    one_time_from: the ratio from which on a chunk keeps one time of its text; 8 by default, None for no ratio.
     `TrainingFree` says when to change them, and what it refuses.
     """
 

@@ -22,7 +22,8 @@ class Random(Eviction):
     context: what a chunk sees of earlier ones; "compressed" by default, "window:N", "full" or "none".
     context_tokens: tokens of prompt and context at most; None by default, 8192.
     positions: where chunks stand; "contiguous" by default, or "original".
-    `TrainingFree` says when to change the last four.
+    one_time_from: the ratio from which on a chunk keeps one time of its text; 8 by default, None for no ratio.
+    `TrainingFree` says when to change the last five.
     Raises: SettingsError for a seed out of its range, and what `TrainingFree` refuses.
     """
 

@@ -60,7 +60,7 @@ class SummaryTokens(Compressor):
     @property
     def level_passes(self) -> tuple[tuple[int, ...], ...]:
         """The levels that each pass over the video produces, the one whose memory it reads first."""
-        return (self.levels,) if self.passes == "single_pass" else tuple((level,) for level in self.levels)
+        return (self.ratios,) if self.passes == "single_pass" else tuple((level,) for level in self.ratios)
 
     def ratio(self, level: int, is_edge: bool) -> int:
         """Raw tokens for each summary of a chunk at a level."""

@@ -41,13 +41,26 @@ class Prefilled:
     scales: list[float | None]
     number: int = 0
 
+    def with_one_time(self) -> Prefilled:
+        """The chunk without the text that stands between its visual tokens."""
+        kept = (~self.tokens.is_inner_text).nonzero()[:, 0]
+        if len(kept) == len(self.tokens):
+            return self
+        return replace(
+            self,
+            tokens=self.tokens.take(kept),
+            kv=self.kv.take(kept),
+            run_positions=self.run_positions[..., kept],
+            queries=[query[:, kept] for query in self.queries],
+        )
+
 
 @dataclass(frozen=True)
 class TrainingFree(Compressor):
     """Settings of every compressor that needs no training.
 
-    levels: tuple of int, default (2, 32). Visual tokens for each one that is kept, finest first; 1 keeps every token's
-        KVs. The text among the visual tokens is always kept.
+    levels: tuple of int or "fresh", default (2, 32). Visual tokens for each one that is kept, finest first; 1 keeps
+        every token's KVs, "fresh" before it the tokens themselves.
     context: str, default "compressed". What a chunk sees, beside the prompt, of the chunks before it while it is run:
         "compressed" (their KVs at the finest level), "window:N" (all KVs of the last N), "full" (all KVs of all, as
         the model itself would; memory then grows with the video), or "none".
@@ -57,12 +70,16 @@ class TrainingFree(Compressor):
     positions: "contiguous" (default) or "original". Where a chunk and its context stand while it is run, and where
         its KVs stand when they are re-loaded: numbered as if the model had seen no more than that, so that hours of
         video stay within the trained context, or as in the whole video, as a model needs whose positions tell time.
+    one_time_from: int or None, ratio, default 8. From this ratio on, of the text among a chunk's visual tokens only
+        what stands before the first and behind the last is kept: the first frame's time for all. At finer ratios, and
+        at all of them with None, the text is kept; it then makes up most of a coarse level.
     Raises: SettingsError for levels that are not increasing positive numbers, and for values not named here.
     """
 
     context: str = "compressed"
     context_tokens: int | None = None
     positions: Positions = "contiguous"
+    one_time_from: int | None = 8
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -71,11 +88,13 @@ class TrainingFree(Compressor):
         check_context_tokens(self.context_tokens)
         if self.positions not in ("contiguous", "original"):
             raise SettingsError(f"positions {self.positions!r} are unknown: pass contiguous or original")
+        if self.one_time_from is not None and self.one_time_from < 2:
+            raise SettingsError(f"one_time_from={self.one_time_from} is not a ratio of compression: pass 2 or more")
 
     @property
     def resumes(self) -> bool:
         """Whether the store has the KVs that make the context: compressed ones, or all where 1 is among the levels."""
-        return not self.sees_every_kv or self.levels[0] == 1
+        return not self.sees_every_kv or self.ratios[0] == 1
 
     @property
     def sees_every_kv(self) -> bool:
@@ -94,9 +113,19 @@ class TrainingFree(Compressor):
         """Whether `reduce` needs the chunk's queries."""
         return False
 
+    def keeps_one_time(self, ratio: int) -> bool:
+        """Whether of the text among a chunk's visual tokens a ratio drops all but one time."""
+        return self.one_time_from is not None and ratio >= self.one_time_from
+
+    def predicted_tokens(self, tokens: VideoTokens, ratio: int) -> int:
+        """About how many KVs of a chunk a ratio keeps."""
+        if self.keeps_one_time(ratio):
+            tokens = tokens.take((~tokens.is_inner_text).nonzero()[:, 0])
+        return super().predicted_tokens(tokens, ratio)
+
     @abstractmethod
     def reduce(self, chunk: Prefilled, level: int) -> KV:
-        """The chunk's KVs at a level."""
+        """The chunk's KVs at a level, all text among them."""
 
     def start(self, model: MLLM, prompt: KV) -> TrainingFreeCompression:
         """Begin a video whose prompt KVs are given."""
@@ -138,14 +167,18 @@ class TrainingFreeCompression(Compression):
             scales=forward.scales,
             number=self.context.appended,
         )
-        kvs = {level: kv if level == 1 else self.settings.reduce(chunk, level) for level in self.settings.levels}
-        self.context.append(kv if self.settings.sees_every_kv else kvs[self.settings.levels[0]])
+        with_one_time = chunk.with_one_time() if self.settings.keeps_one_time(self.settings.ratios[-1]) else chunk
+        kvs: dict[int, KV] = {}
+        for ratio in self.settings.ratios:
+            reduced = with_one_time if self.settings.keeps_one_time(ratio) else chunk
+            kvs[ratio] = kv if ratio == 1 else self.settings.reduce(reduced, ratio)
+        self.context.append(kv if self.settings.sees_every_kv else kvs[self.settings.ratios[0]])
         return kvs
 
     def restore(self, kvs: Mapping[int, KV], is_text: Tensor, is_edge: bool) -> None:
         """Take a chunk that was compressed before as done."""
         self.context.make_room(len(is_text))
-        self.context.append(kvs[self.settings.levels[0]])
+        self.context.append(kvs[self.settings.ratios[0]])
 
     def decoder_tokens(self, chunk_tokens: list[int]) -> dict[str, int]:
         """Every token once, whatever the levels."""

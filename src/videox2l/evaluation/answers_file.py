@@ -22,7 +22,10 @@ class GivenAnswer:
     cache_tokens, full_cache_tokens: tokens in the cache, and without compression.
     level: the one level it took to be of another setting's size; None for other settings.
     notes: what came with the answer.
-    index_s, ask_s: seconds that indexing the video took, and the question.
+    ratios: the real compression ratio of the chunks that were read at each level, by the level's name.
+    index_s: seconds that indexing the video took.
+    ask_s: seconds that passed since the answer before it, or the start, since several questions are answered at once.
+    prefill_s: seconds of the question in which chunks or frames were prefilled anew.
     """
 
     text: str
@@ -31,8 +34,10 @@ class GivenAnswer:
     full_cache_tokens: int
     level: int | None = None
     notes: tuple[str, ...] = ()
+    ratios: Mapping[str, float] = field(default_factory=dict)
     index_s: float = field(default=0.0, compare=False)
     ask_s: float = field(default=0.0, compare=False)
+    prefill_s: float = field(default=0.0, compare=False)
 
 
 class AnswersFile:
@@ -60,7 +65,7 @@ class AnswersFile:
             if values == {}:
                 continue
             try:
-                given = {each.name: values[each.name] for each in fields(GivenAnswer)}
+                given = {each.name: values[each.name] for each in fields(GivenAnswer) if each.name in values}
                 self._given[values["key"]] = GivenAnswer(**given | {"notes": tuple(given["notes"])})
             except (KeyError, TypeError) as error:
                 raise SettingsError(

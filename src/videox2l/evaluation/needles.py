@@ -78,6 +78,7 @@ def evaluate_needles(
     evaluation: NeedleEvaluation | None = None,
     progress: Callable[[EvaluationProgress], None] = lambda _: None,
     kept: AnswersFile | None = None,
+    at_once: int = 8,
 ) -> EvaluationResult:
     """Ask the same questions about the same fresh videos in every setting; see `evaluate`.
 
@@ -93,6 +94,7 @@ def evaluate_needles(
             sampling=evaluation.sampling,
             generation=GENERATION,
             kept=kept,
+            at_once=at_once,
             progress=progress,
         )
 

@@ -114,6 +114,20 @@ class SettingResult:
         """Seconds that all questions took."""
         return sum(outcome.ask_s for outcome in self.outcomes)
 
+    @property
+    def prefill_s(self) -> float:
+        """Seconds of these in which chunks or frames were prefilled anew."""
+        return sum(outcome.prefill_s for outcome in self.outcomes)
+
+    @property
+    def ratios(self) -> dict[str, float]:
+        """The real compression ratio at each level that was read, mean over the questions, by the level's name."""
+        levels = dict.fromkeys(level for outcome in self.outcomes for level in outcome.ratios)
+        return {
+            level: float(np.mean([outcome.ratios[level] for outcome in self.outcomes if level in outcome.ratios]))
+            for level in levels
+        }
+
     def difference(self, other: SettingResult) -> Estimate:
         """By how much the mean exceeds another setting's, on the same questions."""
         right, asked = self.counts()
@@ -138,6 +152,7 @@ class SettingResult:
             **({"equal_levels": list(self.equal_levels)} if self.equal_levels else {}),
             "cache_tokens": round(self.cache_tokens, 1),
             "times_smaller": round(self.times_smaller, 2),
+            "ratios": {level: round(ratio, 2) for level, ratio in self.ratios.items()},
             "tasks": {
                 task: {**_rounded(self.accuracy(task)), "recall": _rounded_recall(self.recall(task))}
                 for task in self.tasks
@@ -147,6 +162,7 @@ class SettingResult:
             "mean": {**_rounded(self.mean_accuracy), "recall": _rounded_recall(self.mean_recall)},
             "index_s": round(self.index_s, 2),
             "ask_s": round(self.ask_s, 2),
+            "prefill_s": round(self.prefill_s, 2),
         }
 
 

@@ -13,10 +13,12 @@ from videox2l.errors import SettingsError
 from videox2l.index.format import (
     ChunkEntry,
     ChunkRecord,
+    FrameEntry,
     Manifest,
     read_is_text,
     read_kv,
     read_prompt,
+    read_prompt_tokens,
     read_record,
     shared_levels,
     write_chunk,
@@ -24,10 +26,11 @@ from videox2l.index.format import (
 )
 from videox2l.index.spec import IndexSpec
 from videox2l.index.video_index import VideoIndex
+from videox2l.levels import FRESH, Level
 from videox2l.models.base import MLLM
 from videox2l.store.base import Store
 from videox2l.tracks.track import Track, TrackBuilder, make_track
-from videox2l.types import Chunk, ChunkPlace, Frames, VideoOutline
+from videox2l.types import Chunk, ChunkKVs, ChunkPlace, Frames, VideoOutline, VideoTokens
 from videox2l.video import Reading, Video
 
 
@@ -52,10 +55,17 @@ def index_video(
     compressor: Compressor,
     tracks: Sequence[Track] = (),
     progress: Callable[[IndexProgress], None] = lambda _: None,
+    richer: IndexSpec | None = None,
 ) -> VideoIndex:
-    """A video's index from the store, or made now; tracks that the store lacks are added, without the decoder."""
+    """A video's index from the store, or made now; tracks that the store lacks are added, without the decoder.
+
+    richer: a spec with further levels; an index of it that is in the store already serves as well.
+    """
     started = time.perf_counter()
-    index = open_index(video, spec, store) or build_index(video, spec, store, model, compressor, tracks, progress)
+    index = open_index(video, spec, store)
+    if index is None and richer is not None and (found := open_index(video, richer, store)) is not None:
+        index = replace(found, spec=spec)
+    index = index or build_index(video, spec, store, model, compressor, tracks, progress)
     for track in tracks:
         make_track(track, video, spec.video, store, model)
     return replace(index, seconds=time.perf_counter() - started)
@@ -70,6 +80,7 @@ def open_index(video: Video, spec: IndexSpec, store: Store) -> VideoIndex | None
     manifest = Manifest.from_json(stored)
     return VideoIndex(
         spec=spec,
+        key=spec.key,
         video_name=video.name,
         duration_s=manifest.duration_s,
         prompt=read_prompt(shelf),
@@ -79,6 +90,7 @@ def open_index(video: Video, spec: IndexSpec, store: Store) -> VideoIndex | None
         store=store,
         reused=True,
         seconds=0.0,
+        prompt_tokens=read_prompt_tokens(shelf),
     )
 
 
@@ -134,6 +146,7 @@ class IndexBuilder:
         self.reading = Reading()
         self._shelf = store.shelf(spec.key)
         self._compression = compressor.start(model, model.prompt_kv(outline))
+        self._prompt_tokens = None if model.reuses_kvs else model.prompt_tokens(outline).to("cpu")
         self._tracks = [TrackBuilder(track, spec.video, store) for track in tracks]
         self._next_position = int(self._compression.prompt.positions.max()) + 1
         self._held: tuple[Frames, Reading] | None = None
@@ -171,10 +184,11 @@ class IndexBuilder:
         )
         for track in self._tracks:
             track.seal(self.entries[-1].chunk.end_frame)
-        write_prompt(self._shelf, prompt)
+        write_prompt(self._shelf, prompt, self._prompt_tokens)
         self._shelf.finish(manifest.to_json())
         return VideoIndex(
             spec=self.spec,
+            key=self.spec.key,
             video_name=video_name,
             duration_s=manifest.duration_s,
             prompt=prompt,
@@ -184,6 +198,7 @@ class IndexBuilder:
             store=self.store,
             reused=False,
             seconds=0.0,
+            prompt_tokens=self._prompt_tokens,
         )
 
     def _run(self, frames: Frames, reading: Reading, end_s: float, is_last: bool) -> None:
@@ -198,13 +213,14 @@ class IndexBuilder:
         entry = ChunkEntry(
             Chunk(index, first_frame, first_frame + len(frames), float(frames.timestamps_s[0]), end_s),
             raw_tokens=len(tokens),
-            tokens={level: len(kv) for level, kv in kvs.items()},
+            tokens=tokens_by_level(self.spec.levels, tokens, kvs),
             stored_as=shared_levels(kvs),
+            frames=frame_entries(frames, tokens, self.model.frame_group),
         )
         for track in self._tracks:
             track.append(first_frame, frames, tokens)
         self._next_position = int(tokens.positions.max()) + 1
-        write_chunk(self._shelf, ChunkRecord(entry, is_edge, self._next_position, reading), kvs, tokens.is_text)
+        write_chunk(self._shelf, ChunkRecord(entry, is_edge, self._next_position, reading), kvs, tokens)
         self.entries.append(entry)
         self.reading = reading
 
@@ -214,10 +230,21 @@ class IndexBuilder:
             return
         while (record := read_record(self._shelf, len(self.entries))) is not None:
             entry = record.entry
-            kvs = {level: read_kv(self._shelf, entry, level) for level in entry.tokens}
+            kvs = {level: read_kv(self._shelf, entry, level) for level in entry.stored_as}
             self._compression.restore(kvs, read_is_text(self._shelf, entry.chunk.index), record.is_edge)
             self.entries.append(entry)
             self._next_position, self.reading = record.next_position, record.reading
+
+
+def tokens_by_level(levels: tuple[Level, ...], tokens: VideoTokens, kvs: ChunkKVs) -> dict[Level, int]:
+    """How many tokens of a chunk are in a cache at each level."""
+    return {level: len(tokens if level == FRESH else kvs[level]) for level in levels}
+
+
+def frame_entries(frames: Frames, tokens: VideoTokens, group: int) -> tuple[FrameEntry, ...]:
+    """The frames of a chunk that can be read by themselves. group: how many are encoded together."""
+    sizes = tokens.frame.bincount().tolist()
+    return tuple(FrameEntry(*pair) for pair in zip(frames.timestamps_s[::group].tolist(), sizes, strict=True))
 
 
 def check_levels(spec: IndexSpec, tokens_per_frame: float) -> None:

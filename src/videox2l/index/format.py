@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from videox2l.index.spec import IndexSpec
+from videox2l.levels import FRESH, NOTHING, Level
 from videox2l.store.base import Shelf
-from videox2l.types import KV, Chunk, ChunkKVs
+from videox2l.types import KV, Chunk, ChunkKVs, VideoTokens
 from videox2l.video import Reading
 
 PROMPT = "prompt"
 """The part with the prompt's KVs."""
+
+
+@dataclass(frozen=True)
+class FrameEntry:
+    """A frame of a chunk, or the frames that are encoded together.
+
+    time_s: when it is shown, or the first of them.
+    tokens: its tokens before compression, the text that belongs to it included.
+    """
+
+    time_s: float
+    tokens: int
 
 
 @dataclass(frozen=True)
@@ -23,18 +37,27 @@ class ChunkEntry:
 
     chunk: its frames and times.
     raw_tokens: visual tokens, and text among them, before compression.
-    tokens: the number of KVs at each level.
-    stored_as: the level under which each level's KVs are stored; levels share them where they are the same.
+    tokens: the number of tokens in a cache at each level.
+    stored_as: the ratio under which each ratio's KVs are stored; levels share them where they are the same.
+    frames: those that can be read by themselves, in temporal order.
     """
 
     chunk: Chunk
     raw_tokens: int
-    tokens: Mapping[int, int]
+    tokens: Mapping[Level, int]
     stored_as: Mapping[int, int]
+    frames: tuple[FrameEntry, ...]
 
-    def ratio(self, level: int) -> float | None:
-        """The real compression ratio at a level: tokens before over KVs after; None where no KV is left."""
-        return self.raw_tokens / self.tokens[level] if self.tokens[level] else None
+    def tokens_at(self, level: Level, frames: Collection[int] | None = None) -> int:
+        """The number of tokens in a cache at a level, of some frames or, by default, of all."""
+        if level == NOTHING:
+            return 0
+        return self.tokens[level] if frames is None else sum(self.frames[frame].tokens for frame in frames)
+
+    def ratio(self, level: Level, frames: Collection[int] | None = None) -> float | None:
+        """The real compression ratio at a level: tokens before over tokens in the cache; None where there are none."""
+        tokens = self.tokens_at(level, frames)
+        return self.raw_tokens / tokens if tokens else None
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON object."""
@@ -48,6 +71,7 @@ class ChunkEntry:
             values["raw_tokens"],
             {int(level): tokens for level, tokens in values["tokens"].items()},
             {int(level): stored for level, stored in values["stored_as"].items()},
+            tuple(FrameEntry(**frame) for frame in values["frames"]),
         )
 
 
@@ -126,10 +150,16 @@ def chunk_part(chunk: int) -> str:
     return f"chunk-{chunk:05d}"
 
 
-def write_chunk(shelf: Shelf, record: ChunkRecord, kvs: ChunkKVs, is_text: Tensor) -> None:
-    """Keep a chunk's KVs at every level, and which of its tokens (n,) are text."""
+def write_chunk(shelf: Shelf, record: ChunkRecord, kvs: ChunkKVs, tokens: VideoTokens) -> None:
+    """Keep a chunk's KVs at every ratio, which of its tokens are text, and if FRESH is a level the tokens."""
     entry = record.entry
-    tensors = {"is_text": on_host(is_text)}
+    tensors = {"is_text": on_host(tokens.is_text)}
+    if FRESH in entry.tokens:
+        deepstack = (
+            tokens.embeddings.new_empty(0, *tokens.embeddings.shape) if tokens.deepstack is None else tokens.deepstack
+        )
+        fresh = {"embeddings": tokens.embeddings, "positions": tokens.positions, "deepstack": deepstack}
+        tensors |= {f"fresh.{name}": on_host(tensor) for name, tensor in fresh.items()}
     for level in sorted(set(entry.stored_as.values())):
         tensors |= kv_tensors(kvs[level], f"{level}.")
     shelf.write(chunk_part(entry.chunk.index), tensors, record.to_json())
@@ -153,14 +183,36 @@ def read_kv(shelf: Shelf, entry: ChunkEntry, level: int) -> KV:
     return KV(*shelf.read(chunk_part(entry.chunk.index), names))
 
 
-def write_prompt(shelf: Shelf, prompt: KV) -> None:
-    """Keep the prompt's KVs."""
-    shelf.write(PROMPT, kv_tensors(prompt), {})
+def read_tokens(shelf: Shelf, entry: ChunkEntry) -> VideoTokens:
+    """One chunk as it enters the decoder."""
+    names = ["fresh.embeddings", "fresh.positions", "is_text", "fresh.deepstack"]
+    embeddings, positions, is_text, deepstack = shelf.read(chunk_part(entry.chunk.index), names)
+    frames = torch.tensor([frame.tokens for frame in entry.frames])
+    frame = torch.arange(len(frames)).repeat_interleave(frames)
+    return VideoTokens(embeddings, positions, is_text, frame, deepstack if len(deepstack) else None)
+
+
+def read_keys(shelf: Shelf, entry: ChunkEntry, level: int) -> Tensor:
+    """One chunk's un-rotated keys at one level, (n_l, n_h, n, d_h), without its values."""
+    return shelf.read(chunk_part(entry.chunk.index), [f"{entry.stored_as[level]}.keys"])[0]
+
+
+def write_prompt(shelf: Shelf, prompt: KV, tokens: VideoTokens | None = None) -> None:
+    """Keep the prompt's KVs, and its tokens where these are given."""
+    fresh = {} if tokens is None else {"embeddings": on_host(tokens.embeddings)}
+    shelf.write(PROMPT, kv_tensors(prompt) | fresh, {"has_tokens": tokens is not None})
 
 
 def read_prompt(shelf: Shelf) -> KV:
     """The prompt's KVs."""
     return KV(*shelf.read(PROMPT, ["keys", "values", "positions"]))
+
+
+def read_prompt_tokens(shelf: Shelf) -> VideoTokens | None:
+    """The prompt as it enters the decoder, where it was kept."""
+    if not (shelf.header(PROMPT) or {}).get("has_tokens"):
+        return None
+    return VideoTokens.of_text(*shelf.read(PROMPT, ["embeddings", "positions"]))
 
 
 def shared_levels(kvs: ChunkKVs) -> dict[int, int]:

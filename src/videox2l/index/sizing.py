@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import torch
 
+from videox2l.compression.base import Compressor
+from videox2l.levels import FRESH, Level
 from videox2l.models.base import MLLM
 from videox2l.types import ChunkPlace, Frames, VideoOutline
 
@@ -21,22 +23,26 @@ class IndexSize:
 
     chunks: into which the video is cut.
     full_tokens: video tokens before compression, the text among the frames included.
-    tokens: KVs of all chunks by level, per layer and head.
+    tokens: of all chunks in a cache, by level: KVs per layer and head, or tokens that are prefilled anew.
     prompt_tokens: tokens before the video, which are never compressed.
     token_bytes: keys and values of one token in all layers and heads: what it takes in a cache.
     stored_token_bytes: the same with the token's position: what it takes in the store.
+    fresh_token_bytes: a token as it enters the decoder, with its position: what it takes in the store at level fresh.
+    keeps_kvs: whether the prompt is kept as KVs, rather than as it enters the decoder. True by default.
     """
 
     chunks: int
     full_tokens: int
-    tokens: Mapping[int, int]
+    tokens: Mapping[Level, int]
     prompt_tokens: int
     token_bytes: int
     stored_token_bytes: int
+    fresh_token_bytes: int
+    keeps_kvs: bool = True
 
-    def level_bytes(self, level: int) -> int:
+    def level_bytes(self, level: Level) -> int:
         """What one level takes in the store."""
-        return self.tokens[level] * self.stored_token_bytes
+        return self.tokens[level] * (self.fresh_token_bytes if level == FRESH else self.stored_token_bytes)
 
     @property
     def stored_bytes(self) -> int:
@@ -44,7 +50,9 @@ class IndexSize:
 
         File headers and tracks (thumbnails, embeddings) are not counted.
         """
-        return (sum(self.tokens.values()) + self.prompt_tokens) * self.stored_token_bytes + self.full_tokens
+        levels = sum(map(self.level_bytes, self.tokens))
+        prompt_token_bytes = self.stored_token_bytes if self.keeps_kvs else self.fresh_token_bytes
+        return levels + self.prompt_tokens * prompt_token_bytes + self.full_tokens
 
     @property
     def full_cache_bytes(self) -> int:
@@ -61,15 +69,20 @@ class IndexSize:
 
 @torch.no_grad()
 def predict_size(
-    model: MLLM, levels: tuple[int, ...], video: VideoOutline, height: int, width: int, chunk_frames: int | None = None
+    model: MLLM,
+    compressor: Compressor,
+    video: VideoOutline,
+    height: int,
+    width: int,
+    chunk_frames: int | None = None,
 ) -> IndexSize:
     """The size of a video's index, as if every chunk were like one of blank frames from all over the video.
 
-    The model's vision encoder runs for one chunk, its decoder does not. Levels are taken as nominal: a compressor that
-    rounds by frames (`pool`), and two passes with fine edges, keep somewhat more.
+    The model's vision encoder runs for one chunk, its decoder does not. A compressor that rounds by frames (`pool`),
+    and two passes with fine edges, keep somewhat more.
 
-    levels: compression ratios. video: frames to sample, length and start. height, width: of a frame, in pixels.
-    chunk_frames: frames in a chunk; by default the model's own.
+    compressor: what the levels are and how they are made. video: frames to sample, length and start. height, width: of
+    a frame, in pixels. chunk_frames: frames in a chunk; by default the model's own.
     """
     group = model.frame_group
     chunk_frames = chunk_frames or model.chunk_frames
@@ -79,19 +92,24 @@ def predict_size(
     prompt_tokens = len(model.prompt_ids(video))
     place = ChunkPlace(video, video.frames // 2 // group * group, prompt_tokens, is_last=False)
     chunk = model.visual_tokens(blank, place)
-    text, visual = int(chunk.is_text.sum()), len(chunk.visual)
 
     def in_video(tokens: int) -> int:
         return round(tokens * video.frames / frames)
 
+    def kept(level: Level) -> int:
+        return len(chunk) if level == FRESH else compressor.predicted_tokens(chunk, level)
+
     shape = model.kv_shape
     token_bytes = 2 * shape.layers * shape.heads * shape.head_dim * model.dtype.itemsize
-    axes = 1 if chunk.positions.ndim == 1 else len(chunk.positions)
+    position_bytes = POSITION_BYTES * (1 if chunk.positions.ndim == 1 else len(chunk.positions))
+    depths = 1 if chunk.deepstack is None else 1 + len(chunk.deepstack)
     return IndexSize(
         chunks=math.ceil(video.frames / chunk_frames),
-        full_tokens=in_video(text + visual),
-        tokens={level: in_video(text + max(1, int(visual / level + 0.5))) for level in levels},
+        full_tokens=in_video(len(chunk)),
+        tokens={level: in_video(kept(level)) for level in compressor.levels},
         prompt_tokens=prompt_tokens,
         token_bytes=token_bytes,
-        stored_token_bytes=token_bytes + axes * POSITION_BYTES,
+        stored_token_bytes=token_bytes + position_bytes,
+        fresh_token_bytes=depths * chunk.embeddings.shape[1] * chunk.embeddings.itemsize + position_bytes,
+        keeps_kvs=model.reuses_kvs,
     )

@@ -11,10 +11,11 @@ from videox2l.compression.base import Compressor
 from videox2l.compression.registry import COMPRESSORS
 from videox2l.digest import digest
 from videox2l.errors import SettingsError
+from videox2l.levels import Level, ratios_of
 from videox2l.models.base import MLLM
 from videox2l.types import Positions, VideoSpec
 
-FORMAT = 3
+FORMAT = 4
 """Of everything that an index stores; raised when that changes."""
 
 
@@ -42,9 +43,14 @@ class IndexSpec:
         return cls(video, model.fingerprint, str(model.dtype), settings)
 
     @property
-    def levels(self) -> tuple[int, ...]:
-        """Nominal compression ratios, finest first."""
+    def levels(self) -> tuple[Level, ...]:
+        """What every chunk is kept as, finest first."""
         return tuple(self.compressor["levels"])
+
+    @property
+    def ratios(self) -> tuple[int, ...]:
+        """The levels that are KVs, finest first."""
+        return ratios_of(self.levels)
 
     @property
     def positions(self) -> Positions:

@@ -15,13 +15,16 @@ def attend(
     Without a mask it is causal, the last query aligned with the last key. scale: by default 1 / sqrt(d_h).
     """
     n, m = query.shape[1], keys.shape[1]
-    bias = mask if mask is not None or n in (1, m) else lower_right(n, m, query.device)
+    if n == 1 and mask is None:  # heads that share keys become rows of one product, which reads these once
+        grouped = query.reshape(keys.shape[0], -1, query.shape[2])  # (heads, 1, d_h) -> (n_h, heads / n_h, d_h)
+        return F.scaled_dot_product_attention(grouped[None], keys[None], values[None], scale=scale).reshape(1, -1)
+    bias = mask if mask is not None or n == m else lower_right(n, m, query.device)
     out = F.scaled_dot_product_attention(
         query[None],
         keys[None],
         values[None],
         attn_mask=bias,
-        is_causal=mask is None and n == m and n > 1,
+        is_causal=mask is None and n == m,
         scale=scale,
         enable_gqa=query.shape[0] != keys.shape[0],
     )

@@ -89,6 +89,9 @@ class MLLM(nn.Module, ABC):
     resizes_frames: whether frames have no fixed size, so that FrameLimits mean something.
     chunk_frames: frames in a chunk, if the user does not say.
     compressor: the name of the compressor it is used with, if the user does not say.
+    oracle: the name of the oracle that scores chunks where there is no encoder, if the user does not say.
+    reuses_kvs: whether a chunk's KVs can stand behind others than those they were computed behind. A model with
+        recurrent layers has none that can: its chunks are prefilled anew, or left out.
     positions: where that compressor's tokens stand by default, "original" if the positions tell the model the time.
     directory: where the checkpoint lies, if it was loaded from one.
     decoding: the checkpoint's own, from its generation_config.json, for what `Generation` leaves to it.
@@ -106,6 +109,8 @@ class MLLM(nn.Module, ABC):
     resizes_frames: ClassVar[bool] = False
     chunk_frames: int = 10
     compressor: str = "keydiff"
+    oracle: str = "cascade"
+    reuses_kvs: ClassVar[bool] = True
     positions: Positions = "contiguous"
     directory: Path | None = None
     decoding: Decoding = Decoding()
@@ -176,11 +181,20 @@ class MLLM(nn.Module, ABC):
         return self.run(self.embed(ids), Forward.behind(cache, len(ids)))
 
     def prompt_kv(self, video: VideoOutline) -> KV:
-        """Un-rotated KVs of the prompt before the video, at positions 0, 1, ..."""
+        """Un-rotated KVs of the prompt before the video, at positions 0, 1, ...; of no layer if none can be re-used."""
         ids = self.prompt_ids(video)
+        if not self.reuses_kvs:
+            none = torch.empty(0, 0, len(ids), 0)
+            return KV(none, none.clone(), self.text_positions(torch.arange(len(ids))))
         forward = Forward.behind(self.new_cache(len(ids)), len(ids), records_kv=True)
         self.run(self.embed(ids), forward)
         return replace(forward.kv(), positions=self.text_positions(forward.positions))
+
+    def prompt_tokens(self, video: VideoOutline) -> VideoTokens:
+        """The prompt before the video as it enters the decoder, at positions 0, 1, ..."""
+        embeddings = self.embed(self.prompt_ids(video))
+        positions = torch.arange(len(embeddings), device=embeddings.device)
+        return VideoTokens.of_text(embeddings, self.text_positions(positions))
 
     def text_positions(self, positions: Tensor) -> Tensor:
         """Positions (n,) of text in the shape this model's KVs keep: (n,), or (3, n) for M-RoPE."""

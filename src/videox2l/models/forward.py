@@ -107,6 +107,21 @@ class Forward:
         positions = [cache.next_positions(count) for cache, count in zip(caches, tokens, strict=True)]
         return cls(tuple(map(Sequence, caches, tokens)), torch.cat(positions))
 
+    @classmethod
+    def side_by_side(cls, cache: KVCache, tokens: Run[int], *, records_queries: bool = False) -> Forward:
+        """Several texts behind one cache, each at its next positions as if the others were not there."""
+        positions = torch.cat([cache.next_positions(count) for count in tokens])
+        before = torch.arange(cache.length, device=positions.device)
+        visible: list[Visible] = []
+        start = 0
+        for count in tokens:
+            rows = slice(start, start + count)
+            own = torch.arange(cache.length + start, cache.length + start + count, device=positions.device)
+            visible.append(Visible(rows, torch.cat([before, own]) if start else slice(cache.length + count), None))
+            start += count
+        sequence = Sequence(cache, start, tuple(visible))
+        return cls((sequence,), positions, records_queries=records_queries)
+
     @property
     def sizes(self) -> list[int]:
         """Tokens of each sequence."""

@@ -62,8 +62,8 @@ class HuggingFaceMLLM(MLLM):
         """An adapter of a loaded model, ready to use.
 
         The model itself is driven, not a copy. Until `release`, its decoder has our attention function and a rotary
-        module that rotates nothing, so it can't be run by itself; it is in evaluation mode, and its parameters need no
-        gradients. Several adapters may drive one model.
+        module that rotates nothing, so it can't be run by itself, unless it has recurrent layers, which stay as they
+        are; it is in evaluation mode, and its parameters need no gradients. Several adapters may drive one model.
 
         model: on one device or several. tokenizer: with the chat template; it is copied. video_processor: of the
         model's family. name: for display. fingerprint: hex digest of weights, configuration, tokenizer and processor.
@@ -80,7 +80,8 @@ class HuggingFaceMLLM(MLLM):
         self.config = model.config
         self.chunk_frames = getattr(model.config, "chunk_frames", self.chunk_frames)  # as nano-qwen's config.json says
         text_config = model.config.get_text_config()
-        refuse_decoder(text_config)
+        if self.reuses_kvs:
+            refuse_decoder(text_config)
         self.model = model
         self.tokenizer, self.video_processor = copy(tokenizer), video_processor
         self.tokenizer.chat_template = self.chat_template or tokenizer.chat_template
@@ -90,13 +91,17 @@ class HuggingFaceMLLM(MLLM):
         self.decoder = model.get_decoder()
         heads = text_config.num_attention_heads
         head_dim = getattr(text_config, "head_dim", None) or text_config.hidden_size // heads
+        kinds = getattr(text_config, "layer_types", None) or ["full_attention"] * text_config.num_hidden_layers
         self.kv_shape = KVShape(
-            text_config.num_hidden_layers, getattr(text_config, "num_key_value_heads", None) or heads, head_dim
+            kinds.count("full_attention"), getattr(text_config, "num_key_value_heads", None) or heads, head_dim
         )
         self.max_positions = trained_positions(text_config)
         self.eos_ids = end_ids(model.generation_config, tokenizer.eos_token_id)
         self.decoding = own_decoding(model.generation_config)
         self.trained_on_conversations = trained_on_conversations(model.generation_config)
+        if not self.reuses_kvs:
+            self.eval().requires_grad_(False)
+            return
         self.rope = take_over(model, self.decoder, head_dim).to(self.device)
         self.eval().requires_grad_(False)
         try:
@@ -124,7 +129,8 @@ class HuggingFaceMLLM(MLLM):
         what is not installed.
         """
         config = AutoConfig.from_pretrained(directory, trust_remote_code=False)
-        refuse_decoder(config.get_text_config())
+        if cls.reuses_kvs:
+            refuse_decoder(config.get_text_config())
         shard_files(directory)
         quantized = quantization_config or getattr(config, "quantization_config", None)
         if device_map is None and quantized and device.type != "cpu":

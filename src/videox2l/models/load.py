@@ -32,6 +32,7 @@ ADAPTERS: Registry[MLLM] = Registry(
         "llava_qwen/video_xl_2": "videox2l.models.video_xl_2.adapter:VideoXL2",
         "qwen2_5_vl": "videox2l.models.qwen2_5_vl:Qwen2_5VL",
         "qwen2_vl": "videox2l.models.qwen2_vl:Qwen2VL",
+        "qwen3_5": "videox2l.models.qwen3_5:Qwen3_5",
         "qwen3_vl": "videox2l.models.qwen3_vl:Qwen3VL",
         "smolvlm": "videox2l.models.smolvlm:SmolVLM",
     },

@@ -38,7 +38,10 @@ class Qwen3VL(QwenVL):
         groups, rows, columns = self.merged_grid(inputs["video_grid_thw"])
         features = output.pooler_output[0].to(self.device, self.dtype)
         features = features.unflatten(0, (groups, -1))  # (T, rows * columns, hidden)
-        depths = torch.stack([depth[0] for depth in output.deepstack_features]).to(self.device, self.dtype)
+        deepstack = [depth[0] for depth in getattr(output, "deepstack_features", None) or ()]
+        depths = (
+            torch.stack(deepstack).to(features) if deepstack else features.new_empty(0, *features.flatten(0, 1).shape)
+        )
         depths = depths.unflatten(1, (groups, -1))  # (depths, T, rows * columns, hidden)
 
         parts: list[Tensor] = []
@@ -69,7 +72,7 @@ class Qwen3VL(QwenVL):
             torch.cat(positions, dim=1).to(device),
             torch.tensor(is_text, device=device),
             torch.arange(groups, device=device).repeat_interleave(torch.tensor(sizes, device=device)),
-            torch.cat(deep, dim=1),
+            torch.cat(deep, dim=1) if deepstack else None,
         )
 
     def contiguous(self, positions: Tensor, before: Tensor) -> Tensor:

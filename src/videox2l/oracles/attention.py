@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -33,19 +34,31 @@ class AttentionOracle(KVOracle):
 
     def relevance(self, model: MLLM, index: VideoIndex, question: str) -> Tensor:
         """One forward of the question over the whole video at one level."""
+        return self.relevances(model, index, [question])[0]
+
+    def relevances(self, model: MLLM, index: VideoIndex, questions: Sequence[str]) -> list[Tensor]:
+        """One forward of all questions over the whole video at one level; none of them sees another."""
         levels = (self.level_in(index),) * len(index.entries)
-        ids = model.question_ids(question)
-        cache = load_cache(model, index, levels, room=len(ids))
+        ids = [model.question_ids(question) for question in questions]
+        cache = load_cache(model, index, levels, room=sum(map(len, ids)))
         video_tokens = cache.length
-        forward = Forward.behind(cache, len(ids), records_queries=True)
-        model.run(model.embed(ids), forward)
-        asking = slice(-1, None) if self.tokens == "last" else slice(None)
+        forward = Forward.side_by_side(cache, [len(tokens) for tokens in ids], records_queries=True)
+        model.run(model.embed(torch.cat(ids)), forward)
         keys = cache.keys[:, :, : cache.length]  # (n_l, n_h, n, d_h)
-        steps = torch.arange(cache.length, device=keys.device)
-        hidden = steps > torch.arange(video_tokens, cache.length, device=keys.device)[asking, None]
-        mass = torch.zeros(cache.length, device=keys.device)
+        mass = [torch.zeros(video_tokens + len(tokens), device=keys.device) for tokens in ids]
         for query, scale, layer_keys in zip(forward.queries, forward.scales, keys, strict=True):
-            asked = model.rotate(query, forward.positions)[:, asking]  # (heads, asking, d_h)
-            mass += attention_weights(asked, layer_keys, hidden, scale).mean(dim=(0, 1))
-        spans = [mass[span] for span in chunk_spans(index, levels)]
-        return torch.stack([span.sum() / max(len(span), 1) for span in spans]) / len(forward.queries)
+            rotated = model.rotate(query, forward.positions)  # (heads, tokens of all questions, d_h)
+            for place, part in enumerate(forward.sequences[0].visible or ()):
+                asked, seen = rotated[:, part.rows], layer_keys[:, part.columns]
+                mass[place] += self._attention(asked, seen, scale)
+        spans = chunk_spans(index, levels)
+        layers = len(forward.queries)
+        return [torch.stack([of[span].sum() / max(len(of[span]), 1) for span in spans]) / layers for of in mass]
+
+    def _attention(self, asked: Tensor, keys: Tensor, scale: float | None) -> Tensor:
+        """Mean attention (m,) of a question (heads, n, d_h) on keys (n_h, m, d_h), the last of which are its own."""
+        tokens, seen = asked.shape[1], keys.shape[1]
+        asking = slice(-1, None) if self.tokens == "last" else slice(None)
+        steps = torch.arange(seen, device=keys.device)
+        hidden = steps > steps[seen - tokens :][asking, None]
+        return attention_weights(asked[:, asking], keys, hidden, scale).mean(dim=(0, 1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -33,16 +34,26 @@ class Fusion(Oracle):
             raise SettingsError("fusion needs two or more oracles, as in attention+contrastive")
 
     def relevance(self, model: MLLM, index: VideoIndex, question: str) -> Scores:
-        """Every oracle once; single frames are scored by the first that does."""
-        frames = None
-        fused = torch.zeros(len(index.entries))
-        for oracle in self.oracles:
-            given = oracle.score(model, index, question)
-            scores, frames = given.chunks, frames or given.frames
+        """Every oracle once; single frames are scored, and moments named, by the first that does."""
+        return self.relevances(model, index, [question])[0]
+
+    def relevances(self, model: MLLM, index: VideoIndex, questions: Sequence[str]) -> list[Scores]:
+        """Every oracle once for all questions."""
+        given = [oracle.score_all(model, index, questions) for oracle in self.oracles]
+        return [self._fused(of_one) for of_one in zip(*given, strict=True)]
+
+    def _fused(self, given: tuple[Scores, ...]) -> Scores:
+        fused = torch.zeros_like(given[0].chunks)
+        for scores in (each.chunks for each in given):
             above = (scores > scores[:, None]).sum(dim=1)
             equal = (scores == scores[:, None]).sum(dim=1)
             fused += 1 / (self.constant + above + (equal + 1) / 2)
-        return Scores(fused, frames)
+        return Scores(
+            fused,
+            frames=next((each.frames for each in given if each.frames), None),
+            named=next((each.named for each in given if each.named), ()),
+            subtitles=next((each.subtitles for each in given if each.subtitles), None),
+        )
 
     def notes(self, index: VideoIndex, question: str) -> tuple[str, ...]:
         """The oracles' own notes."""
@@ -57,3 +68,8 @@ class Fusion(Oracle):
     def takes_times(self) -> bool:
         """Whether all of the oracles do."""
         return all(oracle.takes_times for oracle in self.oracles)
+
+    @property
+    def takes_subtitles(self) -> bool:
+        """Whether all of the oracles do."""
+        return all(oracle.takes_subtitles for oracle in self.oracles)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -10,8 +11,8 @@ from torch.nn import functional as F
 
 from videox2l.index.video_index import VideoIndex
 from videox2l.models.base import MLLM
-from videox2l.models.forward import Forward
 from videox2l.oracles.base import KVOracle
+from videox2l.oracles.question_queries import question_queries
 
 
 @dataclass(frozen=True)
@@ -24,20 +25,15 @@ class QueryKey(KVOracle):
         which costs least; a finer one holds more to find.
     """
 
+    reads_fresh: ClassVar[bool] = False
+
     def relevance(self, model: MLLM, index: VideoIndex, question: str) -> Tensor:
         """One forward of the question behind the prompt alone, then one dot product per chunk and layer."""
-        ids = model.question_ids(question)
-        cache = model.new_cache(len(index.prompt) + len(ids))
-        cache.append(index.prompt)
-        forward = Forward.behind(cache, len(ids), records_queries=True)
-        model.run(model.embed(ids), forward)
-        asked = torch.stack([query.float().mean(dim=1) for query in forward.queries])  # (n_l, heads, d_h)
-        groups = asked.shape[1] // model.kv_shape.heads
-        asked = asked.unflatten(1, (-1, groups)).mean(dim=2).flatten(1)  # (n_l, n_h * d_h)
         level = self.level_in(index)
+        asked = question_queries(model, index.prompt, question).mean(dim=(2, 3)).flatten(1)  # (n_l, n_h * d_h)
         scores = torch.full((len(index.entries),), -1.0)
         for chunk, entry in enumerate(index.entries):
             if entry.tokens[level]:
-                keys = index.kv(chunk, level).keys.to(asked)  # (n_l, n_h, n, d_h)
+                keys = index.keys(chunk, level).to(asked)  # (n_l, n_h, n, d_h)
                 scores[chunk] = F.cosine_similarity(asked, keys.mean(dim=2).flatten(1), dim=1).mean()
         return scores

@@ -24,11 +24,16 @@ class RandomOracle(Oracle):
 
     def relevance(self, model: MLLM, index: VideoIndex, question: str) -> Tensor:
         """The same scores for the same seed, index and question."""
-        digest = hashlib.blake2b(f"{self.seed} {index.key} {question}".encode(), digest_size=7).digest()
+        digest = hashlib.blake2b(f"{self.seed} {index.spec.key} {question}".encode(), digest_size=7).digest()
         generator = torch.Generator().manual_seed(int.from_bytes(digest, "big"))
         return torch.rand(len(index.entries), generator=generator)
 
     @property
     def takes_times(self) -> bool:
+        """Chance stays chance."""
+        return False
+
+    @property
+    def takes_subtitles(self) -> bool:
         """Chance stays chance."""
         return False

@@ -16,14 +16,20 @@ ORACLES: Registry[Oracle] = Registry(
     "oracle",
     {
         "attention": "videox2l.oracles.attention:AttentionOracle",
+        "cascade": "videox2l.oracles.cascade:Cascade",
         "contrastive": "videox2l.oracles.contrastive:Contrastive",
         "fusion": "videox2l.oracles.fusion:Fusion",
+        "maxsim": "videox2l.oracles.maxsim:MaxSim",
         "probe": "videox2l.oracles.probe:Probe",
         "qk": "videox2l.oracles.qk:QueryKey",
         "random": "videox2l.oracles.random:RandomOracle",
+        "subtitles": "videox2l.oracles.subtitles:SubtitleOracle",
         "time": "videox2l.oracles.time:TimeOracle",
     },
 )
+
+ENCODERS = ("google/siglip2-base-patch16-224", "openai/clip-vit-base-patch32")
+"""Hub ids of dual encoders to suggest."""
 
 
 def make_oracle(
@@ -31,8 +37,8 @@ def make_oracle(
 ) -> Oracle:
     """An oracle by its name.
 
-    oracle: a name, or several joined by "+" for their fusion, as in "attention+qk"; "fusion" is that of the model's
-        own oracles, and of the contrastive one where there is an encoder. An oracle that is made already stays as it
+    oracle: a name, or several joined by "+" for their fusion, as in "maxsim+probe"; "fusion" is that of these two, and
+        of the contrastive one where there is an encoder. An oracle that is made already stays as it
         is, but for smoothing.
     encoder: the dual encoder that the video is indexed with, for oracles that have such a setting; by default none.
     seed: for oracles that have such a setting. Default 0.
@@ -59,11 +65,12 @@ def _one_oracle(name: str, encoder: DualEncoder | None, seed: int) -> Oracle:
     if name == "fusion":
         from videox2l.oracles.fusion import Fusion
 
-        names = ["contrastive"] * (encoder is not None) + ["attention", "qk"]
+        names = ["contrastive"] * (encoder is not None) + ["maxsim", "probe"]
         return Fusion(tuple(_one_oracle(name, encoder, seed) for name in names))
     if encoder is None and "encoder" in ORACLES.required(name):
         raise SettingsError(
-            f"the {name} oracle needs a dual encoder: pass --encoder with a CLIP or SigLIP hub id or directory"
+            f"the {name} oracle needs a dual encoder: pass --encoder with a CLIP or SigLIP hub id, such as "
+            f"{ENCODERS[0]} or {ENCODERS[1]}, or a directory"
         )
     known: dict[str, Any] = {"seed": seed} if encoder is None else {"seed": seed, "encoder": encoder}
     return ORACLES.make(name, **{setting: known[setting] for setting in ORACLES.settings(name) if setting in known})

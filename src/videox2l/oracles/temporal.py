@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -33,10 +34,15 @@ class Temporal(Oracle):
 
     def relevance(self, model: MLLM, index: VideoIndex, question: str) -> Scores:
         """The oracle once, then one small matrix product."""
+        return self.relevances(model, index, [question])[0]
+
+    def relevances(self, model: MLLM, index: VideoIndex, questions: Sequence[str]) -> list[Scores]:
+        """The oracle once for all questions."""
         place = torch.arange(len(index.entries), dtype=torch.float32)
         weights = (-(((place - place[:, None]) / self.width) ** 2) / 2).exp()
-        scores = self.oracle.score(model, index, question)
-        return Scores((weights / weights.sum(dim=1, keepdim=True)) @ scores.chunks, scores.frames)
+        weights /= weights.sum(dim=1, keepdim=True)
+        given = self.oracle.score_all(model, index, questions)
+        return [replace(scores, chunks=weights @ scores.chunks) for scores in given]
 
     def notes(self, index: VideoIndex, question: str) -> tuple[str, ...]:
         """The oracle's own notes."""
@@ -51,3 +57,8 @@ class Temporal(Oracle):
     def takes_times(self) -> bool:
         """Whether the oracle does."""
         return self.oracle.takes_times
+
+    @property
+    def takes_subtitles(self) -> bool:
+        """Whether the oracle does."""
+        return self.oracle.takes_subtitles

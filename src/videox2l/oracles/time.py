@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -40,23 +41,15 @@ class TimeOracle(Oracle):
 
     def relevance(self, model: MLLM, index: VideoIndex, question: str) -> Scores:
         """The other oracle once; no model is run for the times."""
-        given = Scores(torch.zeros(len(index.entries)))
-        if self.oracle is not None:
-            given = self.oracle.score(model, index, question)
-        times = [time for time in asked_times(index, question) if why_unusable(time, index) is None]
-        if not times:
-            return given
-        decides = any(time.is_clear for time in times)
-        times = [time for time in times if time.is_clear is decides]
-        overlap = torch.tensor([max(share_of(chunk, time) for time in times) for chunk in index.chunks])
-        closeness = torch.tensor([max(weight(chunk, time) for time in times) for chunk in index.chunks])
-        low, high = given.chunks.min(), given.chunks.max()
-        scores = (given.chunks - low) / (high - low) if high > low else (overlap + closeness) / 2
-        if not decides:
-            return Scores(scores**SHARPNESS + VAGUE_WEIGHT * closeness, given.frames)
-        first_s, last_s = bounds(index)
-        named = tuple(Moment(max(time.start_s, first_s), min(time.end_s, last_s)) for time in times)
-        return Scores(scores + 2 * (overlap > 0), given.frames, named)
+        return self.relevances(model, index, [question])[0]
+
+    def relevances(self, model: MLLM, index: VideoIndex, questions: Sequence[str]) -> list[Scores]:
+        """The other oracle once for all questions."""
+        if self.oracle is None:
+            given = [Scores(torch.zeros(len(index.entries)))] * len(questions)
+        else:
+            given = self.oracle.score_all(model, index, questions)
+        return [with_times(scores, index, question) for scores, question in zip(given, questions, strict=True)]
 
     def notes(self, index: VideoIndex, question: str) -> tuple[str, ...]:
         """The other oracle's own notes, and what was done about times that the video does not have."""
@@ -75,6 +68,29 @@ class TimeOracle(Oracle):
     def takes_times(self) -> bool:
         """It reads them itself."""
         return False
+
+    @property
+    def takes_subtitles(self) -> bool:
+        """Whether the other oracle does; the times alone are not mixed with anything."""
+        return self.oracle is not None and self.oracle.takes_subtitles
+
+
+def with_times(given: Scores, index: VideoIndex, question: str) -> Scores:
+    """Scores with those chunks first at which the question names a clear time, or nearer to a vague one."""
+    times = [time for time in asked_times(index, question) if why_unusable(time, index) is None]
+    if not times:
+        return given
+    decides = any(time.is_clear for time in times)
+    times = [time for time in times if time.is_clear is decides]
+    overlap = torch.tensor([max(share_of(chunk, time) for time in times) for chunk in index.chunks])
+    closeness = torch.tensor([max(weight(chunk, time) for time in times) for chunk in index.chunks])
+    low, high = given.chunks.min(), given.chunks.max()
+    scores = (given.chunks - low) / (high - low) if high > low else (overlap + closeness) / 2
+    if not decides:
+        return replace(given, chunks=scores**SHARPNESS + VAGUE_WEIGHT * closeness)
+    first_s, last_s = bounds(index)
+    named = tuple(Moment(max(time.start_s, first_s), min(time.end_s, last_s)) for time in times)
+    return replace(given, chunks=scores + 2 * (overlap > 0), named=named)
 
 
 def asked_times(index: VideoIndex, question: str) -> tuple[QuestionTime, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from torch import Tensor
@@ -21,12 +21,14 @@ class Even(Selector):
     k: how many chunks; 3 by default. A k beyond the video's chunks reads all of them in full detail.
     fine_edges: whether the video's first and last chunk are read at the finest level too. They need no place among
         the k, which are spread over the chunks between them. True by default; False saves their tokens.
+    leaves_out: whether nothing is read of all other chunks, rather than the coarsest level. False by default.
     Raises: SettingsError for a negative k.
     """
 
     needs_scores: ClassVar[bool] = False
 
     k: int = 3
+    leaves_out: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
         check_k(self.k)
@@ -37,4 +39,4 @@ class Even(Selector):
         candidates = [chunk for chunk in range(len(index.entries)) if chunk not in edges]
         k = min(self.k, len(candidates))
         chosen = [candidates[((2 * part + 1) * len(candidates) - 1) // (2 * k)] for part in range(k)]
-        return Selection(self.two_levels(chosen, index), scores=None, moments=tuple(chosen))
+        return Selection(self.two_levels(chosen, index, self.leaves_out), scores=None, moments=tuple(chosen))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from torch import Tensor
@@ -24,6 +24,7 @@ class Manual(Selector):
         chunk that holds it. None by default.
     fine_edges: whether the video's first and last chunk are read at the finest level too. True by default; False
         saves their tokens.
+    leaves_out: whether nothing is read of all other chunks, rather than the coarsest level. False by default.
     Raises: SettingsError if nothing is named, or a range runs backwards.
     """
 
@@ -31,6 +32,7 @@ class Manual(Selector):
 
     chunks: tuple[int, ...] = ()
     ranges_s: tuple[tuple[float, float], ...] = ()
+    leaves_out: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
         if not self.chunks and not self.ranges_s:
@@ -42,7 +44,7 @@ class Manual(Selector):
                 )
 
     @classmethod
-    def parse(cls, text: str, *, fine_edges: bool = True) -> Manual:
+    def parse(cls, text: str, *, fine_edges: bool = True, leaves_out: bool = False) -> Manual:
         """Read "3,5" (chunk numbers), "1:10-1:30" or "70s-90s" (time ranges) and "1:10" (a time), joined by commas.
 
         Raises: SettingsError for anything else.
@@ -54,12 +56,12 @@ class Manual(Selector):
                 continue
             start, dash, end = part.partition("-")
             ranges.append((parse_time(start), parse_time(end if dash else start)))
-        return cls(tuple(chunks), tuple(ranges), fine_edges=fine_edges)
+        return cls(tuple(chunks), tuple(ranges), fine_edges=fine_edges, leaves_out=leaves_out)
 
     def select(self, scores: Tensor | None, index: VideoIndex) -> Selection:
         """The named chunks. Raises: SettingsError if the video has no such chunk."""
         chosen = self._named(index)
-        return Selection(self.two_levels(chosen, index), scores=None, moments=tuple(sorted(chosen)))
+        return Selection(self.two_levels(chosen, index, self.leaves_out), scores=None, moments=tuple(sorted(chosen)))
 
     def _named(self, index: VideoIndex) -> set[int]:
         count, start_s, end_s = len(index.entries), index.chunks[0].start_s, index.chunks[-1].end_s

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from videox2l.errors import SettingsError
 from videox2l.index.video_index import VideoIndex
+from videox2l.levels import Level, level_list
 from videox2l.selection.base import Selector
 from videox2l.types import Selection
 
@@ -18,7 +19,7 @@ from videox2l.types import Selection
 class OneLevel(Selector):
     """Every chunk at the same level, whatever the question; nothing is a moment of the answer.
 
-    level: the level, as its nominal compression ratio. None, the default, is the coarsest one.
+    level: the level: a nominal compression ratio, or FRESH. None, the default, is the coarsest one.
     fine_edges: whether the video's first and last chunk are read at the finest level all the same. Here False by
         default.
     """
@@ -26,17 +27,17 @@ class OneLevel(Selector):
     needs_scores: ClassVar[bool] = False
     uses_middle_levels: ClassVar[bool] = True
 
-    level: int | None = None
+    level: Level | None = None
     fine_edges: bool = field(default=False, kw_only=True)
 
     def select(self, scores: Tensor | None, index: VideoIndex) -> Selection:
         """The level for all. Raises: SettingsError if the index does not have it."""
         self.check(index.levels)
-        level, edges = self.level or index.levels[-1], self.edges(index)
+        level, edges = index.levels[-1] if self.level is None else self.level, self.edges(index)
         levels = (index.levels[0] if chunk in edges else level for chunk in range(len(index.entries)))
         return Selection(tuple(levels), scores=None, moments=())
 
     def check(self, levels: tuple[int, ...], read_by_oracle: Collection[int] = ()) -> None:
         """Raises: SettingsError if the level is not one of these."""
         if self.level not in (None, *levels):
-            raise SettingsError(f"level {self.level} can't be read: the index has {','.join(map(str, levels))}")
+            raise SettingsError(f"level {self.level} can't be read: the index has {level_list(levels)}")

@@ -13,8 +13,13 @@ if TYPE_CHECKING:
 SELECTORS: Registry[Selector] = Registry(
     "selector",
     {
-        "budget": "videox2l.selection.budget:Budget",
+        "adaptive": "videox2l.selection.adaptive:Adaptive",
         "even": "videox2l.selection.even:Even",
+        "frames_adaq": "videox2l.selection.frames.adaq:QuasiGaussian",
+        "frames_aks": "videox2l.selection.frames.aks:AdaptiveKeyframes",
+        "frames_bolt": "videox2l.selection.frames.bolt:InverseTransform",
+        "frames_top_k": "videox2l.selection.frames.top_k:TopFrames",
+        "frames_uniform": "videox2l.selection.frames.uniform:UniformFrames",
         "manual": "videox2l.selection.manual:Manual",
         "one_level": "videox2l.selection.one_level:OneLevel",
         "top_k": "videox2l.selection.top_k:TopK",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -19,10 +19,12 @@ class TopK(Selector):
         all of them in full detail. Of equal scores the earlier chunk is taken.
     fine_edges: whether the video's first and last chunk are read at the finest level whatever their score. They need
         no place among the k. True by default, as published; False saves their tokens.
+    leaves_out: whether nothing is read of all other chunks, rather than the coarsest level. False by default.
     Raises: SettingsError for a negative k.
     """
 
     k: int = 3
+    leaves_out: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
         check_k(self.k)
@@ -33,4 +35,4 @@ class TopK(Selector):
         order, edges = best_first(scores), self.edges(index)
         chosen = [chunk for chunk in order if chunk not in edges][: self.k]
         moments = tuple(chunk for rank, chunk in enumerate(order) if chunk in chosen or rank < self.k)
-        return Selection(self.two_levels(chosen, index), tuple(scores.tolist()), moments)
+        return Selection(self.two_levels(chosen, index, self.leaves_out), tuple(scores.tolist()), moments)

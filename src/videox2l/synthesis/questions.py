@@ -34,7 +34,7 @@ LAST_TIME_S = 60 * 60
 LARGEST_COUNT = 20
 
 SO = "so"
-"""Stands between what an answer rests on and the answer itself: "0:42 0:44 green star 7 so 7"."""
+"""Stands between what an answer rests on and the answer itself: "0:42 green star 7 so 7"."""
 
 _PLURALS = {shape: "crosses" if shape == "cross" else f"{shape}s" for shape in SHAPES}
 
@@ -59,7 +59,7 @@ class Question:
 
     @property
     def spoken(self) -> str:
-        """The answer behind its reasons, as models are trained to give it: "0:42 0:44 green star 7 so 7"."""
+        """The answer behind its reasons, as models are trained to give it: "0:42 green star 7 so 7"."""
         return f"{self.reasons} {SO} {self.answer}" if self.reasons else self.answer
 
 
@@ -226,7 +226,7 @@ def _count(script: VideoScript, rng: random.Random) -> Question | None:
     near = [str(n) for n in range(max(0, len(counted) - 3), min(len(counted) + 3, LARGEST_COUNT) + 1)]
     times = tuple(event.start_s for event in counted)
     options = _options(rng, str(len(counted)), near)
-    reasons = " ".join(f"{clock(event.start_s)} {event.name}" for event in counted)
+    reasons = " ".join(f"{event.name} {clock(event.start_s)}" for event in counted)
     return Question("count", _phrase("count", rng, group=group), str(len(counted)), options, times, reasons)
 
 
@@ -254,7 +254,7 @@ def _next(script: VideoScript, rng: random.Random) -> Question | None:
         if len(found) == 1 and time_s < LAST_TIME_S:
             answer = str(found[0].digit)
             options = _options(rng, answer, [str(digit) for digit in range(10)])
-            reasons = f"{clock(event.start_s)} {clock(time_s)} {found[0].name} {answer}"
+            reasons = f"{clock(event.start_s)} {found[0].name} {answer}"
             text = _phrase("next", rng, needle=event.name)
             return Question("pair", text, answer, options, (event.start_s, time_s), reasons)
     return None
@@ -325,7 +325,7 @@ def _after(script: VideoScript, rng: random.Random) -> Question | None:
     event = found[0]
     time_s = earliest if place and rng.random() < 0.5 else rng.randrange(int(earliest), int(starts[place]))
     text = _phrase("after", rng, group=called, time=clock(time_s))
-    return Question("after", text, f"{clock(event.start_s)} {event.name} {event.digit}", (), (event.start_s,))
+    return Question("after", text, f"{event.name} {event.digit} {clock(event.start_s)}", (), (event.start_s,))
 
 
 ASK: dict[str, Callable[[VideoScript, random.Random], Question | None]] = {

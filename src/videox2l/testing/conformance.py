@@ -18,10 +18,11 @@ import io
 import json
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from unittest import mock
 
@@ -30,21 +31,30 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from videox2l.answering.generation import Generation, generate
+from videox2l.answering.generation import AnswerTokens, Generation, generate
+from videox2l.answering.scheduler import Scheduler
+from videox2l.answering.stream import AnswerStream
 from videox2l.cli import main
+from videox2l.compression.base import Compressor
+from videox2l.compression.fresh import Fresh
 from videox2l.compression.pool import Pool
 from videox2l.engine import VideoX2L
 from videox2l.index.builder import IndexProgress
 from videox2l.index.reload import load_cache
 from videox2l.index.video_index import VideoIndex
+from videox2l.levels import FRESH, Level, level_name
 from videox2l.models.base import MLLM
 from videox2l.models.load import load_model
+from videox2l.selection.top_k import TopK
 from videox2l.store import DiskStore, RamStore
-from videox2l.testing.reference import Reference, ReferenceModel
+from videox2l.testing.reference import Reference, ReferenceAnswer, ReferenceModel
+from videox2l.types import KV, VideoTokens
 from videox2l.video import FrameArray, Sampling
 
 QUESTION = "What turns red?"
 EVERY_KV = Pool(levels=(1,), context="full", positions="original")
+FRESH_AND_KVS = Pool(levels=(FRESH, 1), context="full", positions="original")
+ONLY_FRESH = Fresh(positions="original")
 TOLERANCE = 1e-4
 """Of logits in fp32 against the class's own forward."""
 ANSWER_TOKENS = 8
@@ -97,23 +107,32 @@ def index_frames(
 
 
 @torch.no_grad()
-def answer(model: MLLM, index: VideoIndex) -> tuple[Tensor, list[int]]:
-    """Logits of the first answer token (vocabulary,), and greedy ids, from the index's finest level."""
-    levels = (index.levels[0],) * len(index.entries)
+def answer(model: MLLM, index: VideoIndex, levels: tuple[Level, ...] | None = None) -> tuple[Tensor, list[int]]:
+    """Logits of the first answer token (vocabulary,), and greedy ids, by default from the index's finest level."""
+    levels = levels or (index.levels[0],) * len(index.entries)
     ids = model.question_ids(QUESTION)
     logits = model.logits(model.read(ids, load_cache(model, index, levels))[-1:])[0]
     greedy = Generation(ANSWER_TOKENS, temperature=0.0, repetition_penalty=1.0)
     return logits, list(generate(model, load_cache(model, index, levels), ids, greedy))
 
 
+def lossless(model: MLLM) -> Compressor:
+    """What keeps all of a video: every KV, or what enters the decoder of a model whose KVs can't be re-used."""
+    return EVERY_KV if model.reuses_kvs else ONLY_FRESH
+
+
 def assert_identity(subject: Subject, pixels: Tensor, chunk_frames: int) -> None:
     """With every KV kept at its original position the adapter gives its class's own logits and greedy ids."""
     model, reference = subject.model, subject.reference(pixels)
-    index = index_frames(VideoX2L(model, EVERY_KV, chunk_frames=chunk_frames, store=RamStore()), pixels)
+    index = index_frames(VideoX2L(model, lossless(model), chunk_frames=chunk_frames, store=RamStore()), pixels)
     tokens = index.full_tokens + len(model.question_ids(QUESTION))
     assert tokens == reference.tokens, f"{tokens} tokens, and {reference.tokens} by the class's own processor"
-    logits, ids = answer(model, index)
-    expected = reference.answer(ANSWER_TOKENS)
+    assert_same_answer(answer(model, index), reference.answer(ANSWER_TOKENS))
+
+
+def assert_same_answer(given: tuple[Tensor, list[int]], expected: ReferenceAnswer) -> None:
+    """Logits of the first answer token and greedy ids are those of the class's own forward, to float tolerance."""
+    logits, ids = given
     torch.testing.assert_close(logits, expected.logits[0], atol=TOLERANCE, rtol=0)
     certain = expected.certain_ids(TOLERANCE)
     assert ids[: len(certain)] == certain, f"{ids}, and {expected.ids} by the class's own generate"
@@ -141,19 +160,42 @@ def portrait_video(subject: Subject) -> None:
     assert_identity(subject, noise(6, height=112, width=64), *chunk_sizes(subject.model, 4))
 
 
+def fresh_identity(subject: Subject) -> None:
+    """The model is itself with every chunk prefilled anew, and where some are and others re-loaded."""
+    pixels = noise(12)
+    (chunk_frames,) = chunk_sizes(subject.model, 4)
+    expected = subject.reference(pixels).answer(ANSWER_TOKENS)
+    only_fresh = VideoX2L(subject.model, ONLY_FRESH, chunk_frames=chunk_frames, store=RamStore())
+    assert_same_answer(answer(subject.model, index_frames(only_fresh, pixels)), expected)
+    if not subject.model.reuses_kvs:
+        return
+    engine = VideoX2L(subject.model, FRESH_AND_KVS, chunk_frames=chunk_frames, store=RamStore())
+    index = index_frames(engine, pixels)
+    for levels in product(index.levels, repeat=len(index.entries)):
+        assert_same_answer(answer(subject.model, index, levels), expected)
+
+
 def causality(subject: Subject) -> None:
     """A later frame changes no KV of an earlier chunk, not by a bit."""
     pixels = noise(12)
     touched = pixels.clone()
     touched[9, 0, 36, 44] ^= 255
-    for context in ("compressed", "full"):
-        engine = VideoX2L(subject.model, Pool(levels=(1, 2), context=context), chunk_frames=4, store=RamStore())
+    compressors: list[Compressor] = [ONLY_FRESH]
+    if subject.model.reuses_kvs:
+        compressors += [Pool(levels=(1, 2), context=context) for context in ("compressed", "full")]
+    for compressor in compressors:
+        engine = VideoX2L(subject.model, compressor, chunk_frames=4, store=RamStore())
         before, after = index_frames(engine, pixels), index_frames(engine, touched)
-        for level in (1, 2):
+        for level in compressor.levels:
             for chunk in range(3):
-                old, new = before.kv(chunk, level), after.kv(chunk, level)
-                same = torch.equal(old.keys, new.keys) and torch.equal(old.values, new.values)
-                assert same == (chunk < 2), f"chunk {chunk} at {level}x, context {context}"
+                old, new = contents(before.read(chunk, level)), contents(after.read(chunk, level))
+                same = all(torch.equal(one, other) for one, other in zip(old, new, strict=True))
+                assert same == (chunk < 2), f"chunk {chunk} at {level_name(level)}, {compressor}"
+
+
+def contents(part: KV | VideoTokens) -> tuple[Tensor, ...]:
+    """What a chunk shows, as it is kept."""
+    return (part.keys, part.values) if isinstance(part, KV) else (part.embeddings,)
 
 
 def resuming(subject: Subject) -> None:
@@ -166,7 +208,8 @@ def resuming(subject: Subject) -> None:
     pixels = noise(12)
     with tempfile.TemporaryDirectory() as directory:
         stores = [DiskStore(Path(directory) / name) for name in ("at once", "resumed")]
-        engine = VideoX2L(subject.model, Pool(levels=(1, 2)), chunk_frames=4, store=stores[0])
+        compressor = Pool(levels=(FRESH, 2)) if subject.model.reuses_kvs else ONLY_FRESH
+        engine = VideoX2L(subject.model, compressor, chunk_frames=4, store=stores[0])
         index = index_frames(engine, pixels)
         resumed = replace(engine, store=stores[1])
         try:
@@ -180,16 +223,61 @@ def resuming(subject: Subject) -> None:
         assert len(made) >= 5  # three chunks, prompt and manifest
 
 
+def batching(subject: Subject) -> None:
+    """Questions about two videos that are answered at once, joining at different steps, are answered as alone."""
+    compressor = Pool(levels=(1, 2)) if subject.model.reuses_kvs else ONLY_FRESH
+    selector = TopK(1, fine_edges=False)
+    engine = VideoX2L(subject.model, compressor, chunk_frames=4, selector=selector, store=RamStore())
+    indexes = [index_frames(engine, noise(12)), index_frames(engine, 255 - noise(7))]
+    asked = [
+        (indexes[0], QUESTION, Generation(2 * ANSWER_TOKENS)),
+        (indexes[1], "Why?", Generation(3)),
+        (indexes[1], "And what is it that happens after that?", Generation(ANSWER_TOKENS)),
+        (indexes[0], QUESTION, Generation(ANSWER_TOKENS, temperature=1.5, top_k=20, seed=1)),
+    ]
+    chosen_by: dict[AnswerTokens, list[Tensor]] = {}
+    choose = AnswerTokens.choose
+
+    def record(tokens: AnswerTokens, logits: Tensor) -> Tensor:
+        chosen_by.setdefault(tokens, []).append(logits[0])
+        return choose(tokens, logits)
+
+    def answers(scheduler: Scheduler, questions: Sequence[tuple[VideoIndex, str, Generation]]) -> list[AnswerStream]:
+        streams = [
+            engine.stream(index, question, generation=generation, scheduler=scheduler)
+            for index, question, generation in questions
+        ]
+        while not scheduler.is_idle:
+            scheduler.join()
+            decoders.update({stream: stream.tokens for stream in streams if stream.tokens is not None})
+            scheduler.step()
+        return streams
+
+    decoders: dict[AnswerStream, AnswerTokens] = {}
+    with mock.patch.object(AnswerTokens, "choose", record):
+        alone = [answers(engine.scheduler(sequences=1), [question])[0] for question in asked]
+        together = answers(engine.scheduler(sequences=3, step_tokens=16), asked)
+    for one, other in zip(together, alone, strict=True):
+        logits, expected = (torch.stack(chosen_by[decoders[stream]]) for stream in (one, other))
+        best = expected.topk(2).values
+        is_close = best[:, 0] - best[:, 1] <= TOLERANCE  # where rounding may choose
+        certain = int(is_close.nonzero()[0]) if is_close.any() else len(expected)
+        assert one.token_ids[:certain] == other.token_ids[:certain], f"{one.token_ids}, and {other.token_ids} alone"
+        steps = min(certain + 1, len(expected))
+        torch.testing.assert_close(logits[:steps], expected[:steps], atol=TOLERANCE, rtol=0)
+
+
 def half_precision(subject: Subject) -> None:
     """In bf16 and fp16 the logits point the same way."""
     pixels = noise(6)
+    compressor = lossless(subject.model)
     exact, _ = answer(
-        subject.model, index_frames(VideoX2L(subject.model, EVERY_KV, chunk_frames=4, store=RamStore()), pixels)
+        subject.model, index_frames(VideoX2L(subject.model, compressor, chunk_frames=4, store=RamStore()), pixels)
     )
     for dtype in ("bfloat16", "float16"):
         half = subject.load(dtype)
-        index = index_frames(VideoX2L(half, EVERY_KV, chunk_frames=4, store=RamStore()), pixels)
-        assert index.kv(0, 1).keys.dtype == half.dtype
+        index = index_frames(VideoX2L(half, compressor, chunk_frames=4, store=RamStore()), pixels)
+        assert all(tensor.dtype == half.dtype for tensor in contents(index.read(0, index.levels[0])))
         rounded, _ = answer(half, index)
         similarity = float(F.cosine_similarity(exact, rounded, dim=0))
         assert similarity > 0.99, f"a cosine of {similarity} in {dtype}"
@@ -201,7 +289,8 @@ def command_line(subject: Subject) -> None:
         return
     with tempfile.TemporaryDirectory() as directory:
         video = write_video(Path(directory) / "video.mp4", noise(12))
-        arguments = ["ask", video, QUESTION, "--model", subject.directory, "--chunk-frames", "4", "--levels", "2,4"]
+        arguments = ["ask", video, QUESTION, "--model", subject.directory, "--chunk-frames", "4"]
+        arguments += ["--levels", "2,4"] if subject.model.reuses_kvs else ["--k", "1", "--no-fine-edges"]
         arguments += ["--max-new-tokens", "4", "--store", Path(directory) / "store", "--json"]
         printed = io.StringIO()
         with mock.patch.object(sys, "argv", ["videox2l", *map(str, arguments)]), redirect_stdout(printed):
@@ -229,8 +318,10 @@ CHECKS: tuple[Callable[[Subject], None], ...] = (
     identity,
     odd_frame_count,
     portrait_video,
+    fresh_identity,
     causality,
     resuming,
+    batching,
     half_precision,
     command_line,
 )

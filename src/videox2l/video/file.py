@@ -19,6 +19,7 @@ from videox2l.video.decoder import Decoder
 from videox2l.video.fingerprint import file_fingerprint
 from videox2l.video.packets import index_packets
 from videox2l.video.sampling import Sampling
+from videox2l.video.subtitle_streams import SubtitleStream, read_streams
 from videox2l.video.video import Video
 
 
@@ -63,6 +64,16 @@ class VideoFile(Video):
         if self._fingerprint is None:
             self._fingerprint = file_fingerprint(self.source)
         return self._fingerprint
+
+    @property
+    def path(self) -> Path | None:
+        """The file, if it was given by its path."""
+        return self.source if isinstance(self.source, Path) else None
+
+    def subtitle_streams(self) -> tuple[SubtitleStream, ...]:
+        """Every subtitle stream of the file; reads all of it."""
+        with opened(self.source, self.name) as (container, _):
+            return read_streams(container, self.origin_s)
 
     def _read(self, picks: np.ndarray) -> Iterator[tuple[int, Tensor]]:
         with opened(self.source, self.name) as (container, stream):

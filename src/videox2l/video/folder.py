@@ -46,6 +46,7 @@ class VideoFolder(Video):
         path = Path(source.path)
         if not path.is_dir():
             raise VideoError(f"{path} is not a folder: give the path of a folder of images")
+        self._path = path
         self._images = sorted(
             (file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file()),
             key=_natural,
@@ -60,6 +61,11 @@ class VideoFolder(Video):
         self._size = first.size  # (width, height)
         total = len(self._images)
         super().__init__(path.name, np.arange(total) / source.fps, total / source.fps, source.fps, sampling)
+
+    @property
+    def path(self) -> Path:
+        """The folder."""
+        return self._path
 
     def fingerprint(self) -> str:
         """Hex digest of the bytes of every image in order."""

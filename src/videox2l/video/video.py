@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, repeat
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 from videox2l.errors import SettingsError, VideoError
 from videox2l.types import Frames, VideoOutline, VideoSpec
 from videox2l.video.sampling import TOLERANCE_S, Sampling, plan_frames
+from videox2l.video.subtitle_streams import SubtitleStream
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,15 @@ class Video(ABC):
     @abstractmethod
     def _read(self, picks: np.ndarray) -> Iterator[tuple[int, Tensor]]:
         """Yield (frame index, uint8 pixels (H, W, 3)) for the ascending picks that decode."""
+
+    @property
+    def path(self) -> Path | None:
+        """Where the video lies, if it is a file or folder."""
+        return None
+
+    def subtitle_streams(self) -> tuple[SubtitleStream, ...]:
+        """The subtitles that the video carries in itself, all of them read."""
+        return ()
 
     @property
     def start_s(self) -> float:

@@ -21,7 +21,10 @@ FAMILIES = (
     "qwen3_vl",
     "smolvlm",
 )
-"""The families, by the names of their files, which are their model_types."""
+"""The families whose KVs can be re-used, by the names of their files, which are their model_types."""
+
+RECURRENT_FAMILIES = ("qwen3_5",)
+"""Those with recurrent layers, whose chunks are prefilled anew."""
 
 
 def build(family: str, directory: Path) -> Path:
