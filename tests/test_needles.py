@@ -311,6 +311,8 @@ def test_the_default_evaluation_is_of_the_model_as_it_is_published(video_xl_2):
         "1x/4x, random",
         "1x/4x, evenly spaced",
         "one level, equal size",
+        "frames uniform, fresh",
+        "frames uniform, re-loaded",
         "4x everywhere",
         "full cache",
     ]
@@ -326,14 +328,14 @@ def test_an_engine_is_evaluated_as_it_is_set(video_xl):
     assert setting.name == "4x/16x, probe, k=2"
     assert setting.engine(VideoX2L(video_xl, store=engine.store)) == engine
     assert Setting.of(replace(engine, compressor=SummaryTokens((8,)))).name == "8x everywhere"
-    assert Setting.of(replace(engine, selector=Even(2))).name == "4x/16x, Even(fine_edges=True, k=2)"
+    assert Setting.of(replace(engine, selector=Even(2))).name == "4x/16x, Even(fine_edges=True, k=2, leaves_out=False)"
 
 
 def test_a_setting_says_in_json_how_it_was_measured():
     values = Setting("method", SummaryTokens((2, 32)), oracle="probe", selector=TopK(2)).to_json()
     assert json.loads(json.dumps(values, allow_nan=False)).keys() == values.keys()
     assert values["oracle"] == "probe"
-    assert values["selector"] == {"name": "top_k", "k": 2, "fine_edges": True}
+    assert values["selector"] == {"name": "top_k", "k": 2, "fine_edges": True, "leaves_out": False}
     compressor = values["compressor"]
     assert (compressor["name"], compressor["levels"], compressor["passes"]) == (
         "summary_tokens",
