@@ -85,7 +85,7 @@ def test_these_settings_alone_and_another_file_for_the_answers(run: Run, questio
     out = tmp_path / "answers.jsonl"
     code, printed, _ = run(*SMALL, "--only", "--no-options", "--out", out, questions, "--json")
     assert code == 0
-    assert [setting["name"] for setting in json.loads(printed)["settings"]] == ["2x/32x, attention, k=3"]
+    assert [setting["name"] for setting in json.loads(printed)["settings"]] == ["2x/32x, cascade, k=3"]
     assert [json.loads(line)["truth"] for line in out.read_text().splitlines()] == ["noise", "noise"]
     assert not questions.with_name("questions.results.jsonl").exists()
 

@@ -248,7 +248,7 @@ def test_beyond_the_bound_a_chunk_sees_the_prompt_and_the_newest_chunks(video_xl
     ("settings", "named"),
     [
         ({"levels": ()}, "()"),
-        ({"levels": (0, 2)}, "(0, 2)"),
+        ({"levels": (-1, 2)}, "(-1, 2)"),
         ({"levels": (32, 2)}, "(32, 2)"),
         ({"levels": (2, 2)}, "(2, 2)"),
         ({"passes": "no_pass"}, "'no_pass'"),

@@ -17,6 +17,8 @@ from videox2l.models.video_xl.adapter import VideoXL
 from videox2l.oracles.attention import AttentionOracle
 from videox2l.oracles.base import Oracle
 from videox2l.oracles.fusion import Fusion
+from videox2l.oracles.maxsim import MaxSim
+from videox2l.oracles.probe import Probe
 from videox2l.oracles.qk import QueryKey
 from videox2l.oracles.random import RandomOracle
 from videox2l.oracles.registry import make_oracle
@@ -57,7 +59,7 @@ def test_smoothing_spreads_a_peak_and_keeps_a_constant(video_xl: VideoXL, index:
 
 def test_names_joined_by_plus_are_fused_and_smoothing_wraps_them():
     assert make_oracle("attention+qk") == Fusion((AttentionOracle(), QueryKey()))
-    assert make_oracle("fusion") == Fusion((AttentionOracle(), QueryKey()))
+    assert make_oracle("fusion") == Fusion((MaxSim(), Probe()))
     assert make_oracle("random+fusion", seed=3) == Fusion((RandomOracle(3), make_oracle("fusion")))
     assert make_oracle("qk", smoothing=2.0) == Temporal(QueryKey(), 2.0)
     assert make_oracle(QueryKey(level=8), smoothing=2.0) == Temporal(QueryKey(level=8), 2.0)

@@ -21,16 +21,17 @@ from videox2l.video import open_video
 def test_chunks_appended_by_hand_make_the_same_index(engine: VideoX2L, made_clip: Path) -> None:
     expected = engine.index(made_clip)
     video, store = open_video(made_clip), RamStore()
-    spec = IndexSpec.of(video.spec((2,)), engine.model, engine.compressor)
+    compressor = engine.index_compressor
+    spec = IndexSpec.of(video.spec((2,)), engine.model, compressor)
     with torch.no_grad():
-        builder = IndexBuilder(spec, store, video.outline, engine.model, engine.compressor, [Thumbnails()])
+        builder = IndexBuilder(spec, store, video.outline, engine.model, compressor, [Thumbnails()])
         stored = [builder.append(frames, video.reading) for frames in video.chunks(2)]
         index = builder.seal(video.name, video.end_s)
     assert stored == [False, True, True, True, True, True]
     assert index.key == expected.key
     assert index.entries == expected.entries
     for chunk in range(6):
-        for level in (2, 32):
+        for level in (2, 4, 32):
             assert torch.equal(index.kv(chunk, level).keys, expected.kv(chunk, level).keys)
     assert torch.equal(index.thumbnails.jpeg, expected.thumbnails.jpeg)
 

@@ -117,7 +117,7 @@ def test_one_level_reads_the_whole_video_at_it(three_levels: VideoIndex) -> None
 
 
 def test_a_level_that_the_index_does_not_have_is_an_error(index: VideoIndex) -> None:
-    with pytest.raises(SettingsError, match=r"level 8 .* 2,32"):
+    with pytest.raises(SettingsError, match=r"level 8 .* 2,4,32"):
         OneLevel(8).select(None, index)
 
 

@@ -163,7 +163,14 @@ def test_json_says_what_the_answer_says(answer: Answer) -> None:
     ] * len(answer.chunks)
     third = answer.chunks[2]
     assert printed["moments"] == [
-        {"start_s": third.start_s, "end_s": third.end_s, "peak_s": None, "score": 1.0, "confidence": None}
+        {
+            "start_s": third.start_s,
+            "end_s": third.end_s,
+            "peak_s": None,
+            "score": 1.0,
+            "confidence": None,
+            "subtitle": None,
+        }
     ]
     assert printed["question"] == "Who rides?"
     assert printed["video"] == answer.index.video_name

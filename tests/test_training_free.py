@@ -358,7 +358,7 @@ def test_video_xl_is_a_plain_mllm_under_them(video_xl):
     _, summaries = index(video_xl, frames, SummaryTokens((1,)))
     assert answer(video_xl, made)[1] == answer(video_xl, summaries)[1]
     _, made = index(video_xl, frames, Merge())
-    assert [entry.tokens for entry in made.entries] == [{2: 288, 32: 18}] * 2
+    assert [entry.tokens for entry in made.entries] == [{2: 288, 4: 144, 32: 18}] * 2
 
 
 def test_settings_that_can_not_be_met_are_named(model):

@@ -75,7 +75,9 @@ def main() -> None:
     encoder, directory = engine.encoder, engine.model.directory
     if encoder is None or directory is None:
         parser.error(f"{given.model} has no contrastive head")
-    settings = NeedleSettings(100 / 60, given.seed, VideoFormat(fps=2), questions=5, tasks=tuple(given.tasks.split(",")))
+    settings = NeedleSettings(
+        100 / 60, given.seed, VideoFormat(fps=2), questions=5, tasks=tuple(given.tasks.split(","))
+    )
     plan, matching, other = NeedlePlan(settings), [], []
     with tempfile.TemporaryDirectory() as folder:
         for number in range(given.videos):

@@ -205,8 +205,7 @@ class VideoX2L:
         """
         source = open_video(video, sampling or Sampling())
         frames = source.spec(self._chunk_sizes)
-        is_scored = oracle is not None or make_selector(self.selector).needs_scores
-        read = make_oracle(oracle or self.oracle, encoder=self.encoder).levels if is_scored else ()
+        read = self._read_by(oracle)
         compressor, richer = self._with_levels(read), self._with_levels((*read, *Cascade().levels))
         spec, richer_spec = (IndexSpec.of(frames, self.model, each) for each in (compressor, richer))
         index = index_video(source, spec, self.store, self.model, compressor, self._tracks, progress, richer_spec)
@@ -383,6 +382,17 @@ class VideoX2L:
         if self.model.reuses_kvs or not hasattr(selector, "leaves_out"):
             return selector
         return replace(selector, leaves_out=True)  # type: ignore[call-arg]
+
+    @property
+    def index_compressor(self) -> Compressor:
+        """The compressor with all levels that an index is made with, those that the oracle reads among them."""
+        return self._with_levels(self._read_by(None))
+
+    def _read_by(self, oracle: str | Oracle | None) -> tuple[int, ...]:
+        """The levels that an oracle reads, or this engine's own if its selector reads scores."""
+        if oracle is None and not make_selector(self.selector).needs_scores:
+            return ()
+        return make_oracle(oracle or self.oracle, encoder=self.encoder).levels
 
     def _with_levels(self, read: Collection[int]) -> Compressor:
         """The compressor, with those of the levels an oracle reads that the same pass makes between its own two."""
