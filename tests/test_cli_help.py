@@ -87,7 +87,7 @@ def test_the_package_is_a_command_too() -> None:
         ("ask clip.mp4 What --oracle attention+q", {"attention+qk"}),
         ("chat clip.mp4 --selector frames_a", {"frames_adaq", "frames_aks"}),
         ("index clip.mp4 --compressor value", {"value_norm"}),
-        ("ask clip.mp4 What --model nan", {"nano"}),
+        ("ask clip.mp4 What --model nan", {"nano", "nano-qwen"}),
         ("find clip.mp4 heart --encoder openai", {"openai/clip-vit-base-patch32"}),
         ("index clip.mp4 --store di", {"disk"}),
         ("index clip.mp4 --dtype b", {"bfloat16"}),

@@ -180,8 +180,8 @@ class ModelOptions:
             metavar="NAME",
             envvar="VIDEOX2L_MODEL",
             autocompletion=completion.models,
-            help="Model to use: a Hugging Face hub id or a directory, or nano or nano-qwen, the bundled demonstration "
-            "models. Default: $VIDEOX2L_MODEL, or nano.",
+            help="Hugging Face hub id or directory of a model, or nano or nano-qwen (bundled). Default: "
+            "$VIDEOX2L_MODEL, or nano.",
         ),
     ] = None
     encoder: Annotated[
