@@ -28,7 +28,7 @@ from videox2l.video import Sampling
 DETAIL_TASKS = ("attribute", "where", "when", "exist")
 """Tasks that hang on one needle's details: the mean over these is what settings are compared by."""
 
-GENERATION = Generation(max_new_tokens=32)
+GENERATION = Generation(max_new_tokens=96)
 """Answers have up to three words; models may state before how they come to them, a count its moments."""
 
 
