@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+from textwrap import fill
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -20,6 +21,8 @@ from videox2l.types import ChunkReport, FrameScores, Moment
 
 FINE, BETWEEN, COARSE, UNCHOSEN = "#2563eb", "#93c5fd", "#cbd5e1", "#94a3b8"
 MOMENT = "#dc2626"
+TITLE_CHARACTERS = 110
+"""In a line of the title."""
 PICTURES = 10
 """In a timeline; more if there are more moments."""
 
@@ -40,7 +43,8 @@ def draw_timeline(
     figure = Figure(figsize=(11, 4.4), layout="constrained")
     strip, bars = figure.subplots(2, 1, sharex=True, height_ratios=[1, 1.6])
     begin_s, end_s = chunks[0].start_s, chunks[-1].end_s
-    strip.set_title(title, loc="left", fontsize=12, wrap=True, parse_math=False)
+    # cut here, since matplotlib measures a line with dollar signs as a formula where it cuts by itself
+    strip.set_title(fill(title, TITLE_CHARACTERS), loc="left", fontsize=12, parse_math=False)
     draw_pictures(strip, begin_s, end_s, moments, thumbnails)
     scores = [chunk.score for chunk in chunks if chunk.score is not None]
     if frames is not None:
